@@ -60,12 +60,13 @@ function(cdmf_add_transport type)
                LINK_DEPENDS ${version_script})
   # now: an unresolvable plugin is refused when it is loaded, not in the middle of the first message.
   target_link_options(${module} PRIVATE -Wl,--version-script=${version_script} -Wl,-z,now)
-  if(NOT CDMF_SANITIZE)
+  if(NOT CDMF_SANITIZE AND NOT CMAKE_CXX_FLAGS MATCHES "-fsanitize")
     # A symbol that only the host could resolve is a mistake, found here rather than at the user's. Sanitizers resolve
     # theirs from the program by design.
     target_link_options(${module} PRIVATE -Wl,-z,defs)
   endif()
 
+  set_property(GLOBAL APPEND PROPERTY CDMF_PLUGIN_TARGETS ${module})
   include(GNUInstallDirs)
   install(TARGETS ${module} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/cdmf/1 COMPONENT plugins)
 endfunction()
