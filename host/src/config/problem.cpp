@@ -1,0 +1,83 @@
+#include "config/problem.h"
+
+#include <algorithm>
+#include <tuple>
+#include <utility>
+
+namespace cdmf::ipc::config {
+namespace {
+
+constexpr std::size_t kPrintedBytesMax = 60;
+
+bool is_continuation(char c) { return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U; }
+
+}  // namespace
+
+std::string to_string(Position position) {
+  if (position.line == 0) return {};
+  return std::to_string(position.line) + ":" + std::to_string(position.column);
+}
+
+void Problems::add(Position position, std::string key, std::string reason, std::string hint) {
+  if (problems_.size() == kProblemCountMax) {
+    ++not_kept_;
+    return;
+  }
+  const auto after = [](const Position& place, const Problem& problem) {
+    return std::tie(place.line, place.column) < std::tie(problem.position.line, problem.position.column);
+  };
+  const auto at = std::upper_bound(problems_.begin(), problems_.end(), position, after);
+  problems_.insert(at, Problem{position, std::move(key), std::move(reason), std::move(hint)});
+}
+
+std::vector<std::string> Problems::lines() const {
+  std::vector<std::string> lines;
+  for (const Problem& problem : problems_) {
+    std::string line = file_;
+    if (problem.position.line != 0) line += ":" + to_string(problem.position);
+    line += ": ";
+    if (!problem.key.empty()) line += problem.key + ": ";
+    line += problem.reason;
+    if (!problem.hint.empty()) line += "; " + problem.hint;
+    lines.push_back(std::move(line));
+  }
+  if (not_kept_ > 0) lines.push_back(file_ + ": " + std::to_string(not_kept_) + " more problems are not shown");
+  return lines;
+}
+
+std::string Problems::text() const {
+  std::string text;
+  for (const std::string& line : lines()) {
+    if (!text.empty()) text += '\n';
+    text += line;
+  }
+  return text;
+}
+
+std::string printable(std::string_view text) {
+  static constexpr std::string_view kHex = "0123456789abcdef";
+  const bool cut = text.size() > kPrintedBytesMax;
+  if (cut) {
+    std::size_t length = kPrintedBytesMax;
+    while (length > 0 && is_continuation(text[length])) --length;  // Not in the middle of a character.
+    text = text.substr(0, length);
+  }
+  std::string result;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '\n') {
+      result += "\\n";
+    } else if (byte < 0x20 || byte == 0x7F) {
+      result += "\\x";
+      result += kHex[byte >> 4U];
+      result += kHex[byte & 0x0FU];
+    } else {
+      result += c;
+    }
+  }
+  return cut ? result + "..." : result;
+}
+
+std::string quoted(std::string_view text) { return "'" + printable(text) + "'"; }
+
+}  // namespace cdmf::ipc::config
