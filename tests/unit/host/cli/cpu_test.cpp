@@ -33,7 +33,8 @@ TEST(CpuPair, AreTwoDifferentUsableProcessorsWhenThereAreTwo) {
   std::thread([&] {  // Pinning belongs to a thread; the others keep theirs.
     EXPECT_TRUE(pin_to_cpu(pair.second));
     EXPECT_EQ(sched_getcpu(), pair.second);
-  }).join();
+  })
+      .join();
 }
 
 TEST(CpuPair, IsNotPinnedAndSaysSoWhenOneProcessorIsUsable) {

@@ -28,9 +28,8 @@ TEST(ChildProcess, CallReturnsTheBodysResultAsExitCode) {
 }
 
 TEST(ChildProcess, CallRunsTheBodyInAnotherProcess) {
-  auto child = ChildProcess::call([](ControlChannel& control) {
-    return control.send_line(std::to_string(getpid())) ? 0 : 1;
-  });
+  auto child =
+      ChildProcess::call([](ControlChannel& control) { return control.send_line(std::to_string(getpid())) ? 0 : 1; });
   std::string line;
   ASSERT_EQ(child.control().read_line(line, kWatchdog), ReadOutcome::line);
   EXPECT_EQ(line, std::to_string(child.pid()));
@@ -143,7 +142,8 @@ TEST(ChildProcess, AGrandchildDiesWithItsKilledParent) {
 
 TEST(ChildProcess, RunPassesArgumentsAndEnvironmentAndReportsTheExitCode) {
   ASSERT_EQ(setenv("CDMF_PROCESS_TEST", "inherited", 1), 0);
-  auto child = ChildProcess::run("/bin/sh", {"-c", "[ \"$0 $1 $CDMF_PROCESS_TEST\" = 'a b c inherited' ] && exit 5", "a", "b c"});
+  auto child = ChildProcess::run("/bin/sh",
+                                 {"-c", "[ \"$0 $1 $CDMF_PROCESS_TEST\" = 'a b c inherited' ] && exit 5", "a", "b c"});
   unsetenv("CDMF_PROCESS_TEST");
   const auto status = child.wait_for(kWatchdog);
   ASSERT_TRUE(status.has_value());
@@ -152,8 +152,8 @@ TEST(ChildProcess, RunPassesArgumentsAndEnvironmentAndReportsTheExitCode) {
 
 TEST(ChildProcess, RunTellsTheProgramWhereItsChannelIs) {
   // A shell has no recv; reading and writing a socket as a file is the same.
-  auto child = ChildProcess::run(
-      "/bin/sh", {"-c", "read word <&$CDMF_CONTROL_FD; echo \"pong $word\" >&$CDMF_CONTROL_FD"});
+  auto child =
+      ChildProcess::run("/bin/sh", {"-c", "read word <&$CDMF_CONTROL_FD; echo \"pong $word\" >&$CDMF_CONTROL_FD"});
   ASSERT_TRUE(child.control().send_line("ping"));
   std::string line;
   ASSERT_EQ(child.control().read_line(line, kWatchdog), ReadOutcome::line);
