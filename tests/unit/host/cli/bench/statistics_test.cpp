@@ -28,7 +28,7 @@ TEST(LatencyHistogram, ShortLatenciesAreExact) {
   const auto histogram = std::make_unique<LatencyHistogram>();
   for (int ns = 0; ns < 500; ++ns) histogram->record(nanoseconds(ns));
   EXPECT_EQ(histogram->quantile_ns(0.0), 0u);
-  EXPECT_EQ(histogram->quantile_ns(0.5), 249u);   // 250 of the 500 values are 249 or less.
+  EXPECT_EQ(histogram->quantile_ns(0.5), 249u);  // 250 of the 500 values are 249 or less.
   EXPECT_EQ(histogram->quantile_ns(0.99), 494u);
   EXPECT_EQ(histogram->quantile_ns(1.0), 499u);
 }
