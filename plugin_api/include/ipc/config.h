@@ -20,7 +20,8 @@ enum class Senders {
 /// Who receives.
 enum class Receive {
   THREAD,  ///< an I/O thread of the Transport calls the message callback
-  POLL,    ///< the program calls poll() or receive(); no thread is started
+  POLL,    ///< the program calls poll() or receive(), and no thread is started: the fast path. It must not connect,
+           ///< disconnect or stop while another of its threads polls; interrupt() brings that one back first
 };
 
 /// Options of one transport. Durations of 0 mean "do not wait".

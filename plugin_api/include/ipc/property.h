@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "ipc/config.h"
 #include "ipc/plugin_abi.h"
 
 namespace cdmf::ipc {
@@ -41,6 +43,12 @@ struct Settings {
 };
 /// Checks `given` against the table of a plugin: unknown keys, bad values, missing required ones; all of them.
 [[nodiscard]] Settings make_settings(const cdmf_plugin& plugin, const std::map<std::string, std::string>& given);
+
+/// The keys that every transport knows (ipc/config.h), as rows: type, default, range, meaning.
+[[nodiscard]] std::span<const cdmf_property> common_properties() noexcept;
+/// Sets the field of that common key. Returns what is wrong with the value; empty when it was taken.
+[[nodiscard]] std::string set_common_property(TransportConfig& config, const cdmf_property& property,
+                                              std::string_view text);
 
 /// "4KiB", "1500" …: the shortest exact text, for messages.
 [[nodiscard]] std::string format_size(std::uint64_t bytes);

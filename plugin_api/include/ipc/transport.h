@@ -88,6 +88,7 @@ struct TransportInfo {
 };
 
 class TransportCore;  // Private: the state that outlives a Transport destroyed in its own callback.
+class DriverHandle;   // Private: a driver, freed when nothing refers to it any more.
 
 /// Memory of one message being written in place, without a copy where the transport can (CDMF_CAP_ZERO_COPY_SEND).
 /// One loan per peer at a time. Not committed = aborted, nothing is sent. Outlives stop() and the peer: the memory
@@ -101,7 +102,7 @@ class Loan {
 
   /// Write only: reading it is slow, and pointless, as its content is undefined.
   [[nodiscard]] std::span<std::byte> payload() const noexcept { return payload_; }
-  explicit operator bool() const noexcept { return core_ != nullptr; }
+  explicit operator bool() const noexcept { return driver_ != nullptr; }
 
   /// Sends the first payload_size bytes (default: all), at most what was asked for. Outcomes as send(), without
   /// BUFFER_FULL: the room is already there.
@@ -112,6 +113,7 @@ class Loan {
  private:
   friend class TransportCore;
   std::shared_ptr<TransportCore> core_;
+  std::shared_ptr<DriverHandle> driver_;  // Null: moved from, committed or aborted.
   cdmf_loan loan_{};
   std::span<std::byte> payload_;
   std::size_t subject_size_ = 0;
@@ -129,11 +131,11 @@ class HeldMessage {
   ~HeldMessage();
 
   [[nodiscard]] const MessageView& view() const noexcept { return view_; }
-  explicit operator bool() const noexcept { return core_ != nullptr; }
+  explicit operator bool() const noexcept { return driver_ != nullptr; }
 
  private:
   friend class TransportCore;
-  std::shared_ptr<TransportCore> core_;
+  std::shared_ptr<DriverHandle> driver_;
   MessageView view_;
   std::uint64_t held_ = 0;
 };

@@ -1,0 +1,272 @@
+// The sending side: claim, copy, commit, flush; waiting for room; loans.
+#include <algorithm>
+#include <bit>
+
+#include "deadline.h"
+#include "transport_core.h"
+
+namespace cdmf::ipc {
+
+/// Senders::MANY: one sender at a time. Senders::ONE: nothing.
+class TransportCore::SenderLock {
+ public:
+  explicit SenderLock(TransportCore& core) : lock_(core.sender_mutex_, std::defer_lock) {
+    many_ = core.config_.senders == Senders::MANY;
+    lock();
+  }
+  void lock() {
+    if (many_) lock_.lock();
+  }
+  void unlock() {
+    if (many_) lock_.unlock();
+  }
+  [[nodiscard]] bool many() const noexcept { return many_; }
+  [[nodiscard]] std::unique_lock<std::mutex>& raw() noexcept { return lock_; }
+
+ private:
+  std::unique_lock<std::mutex> lock_;
+  bool many_ = false;
+};
+
+TransportResult<> TransportCore::check_outgoing(const MessageView& message) const {
+  if (message.payload.size() > config_.max_message_size) {
+    return {TransportError::BUFFER_OVERFLOW, label() + ": a payload of " + std::to_string(message.payload.size()) +
+                                                 " bytes is larger than max_message_size (" +
+                                                 format_size(config_.max_message_size) + "); raise it or split"};
+  }
+  if (message.subject.size() > kSubjectBytesMax) {
+    return {TransportError::INVALID_MESSAGE, "a subject of " + std::to_string(message.subject.size()) +
+                                                 " bytes is longer than " + std::to_string(kSubjectBytesMax)};
+  }
+  return {};
+}
+
+TransportResult<> TransportCore::send_failed(cdmf_status status, const SendOptions& options,
+                                             std::size_t payload_size) {
+  counters_.send_errors.fetch_add(1, std::memory_order_relaxed);
+  const auto error = static_cast<TransportError>(status);
+  std::string text;
+  switch (error) {
+    case TransportError::BUFFER_FULL:
+    case TransportError::TIMEOUT: return error;  // Ordinary: no text, no record.
+    case TransportError::NOT_CONNECTED:
+      text = options.peer == kNoPeer
+                 ? label() + (state() == TransportState::RECONNECTING ? ": the link is gone, reconnecting"
+                                                                      : ": no peer is connected")
+                 : label() + ": no peer " + std::to_string(options.peer);
+      break;
+    case TransportError::INVALID_ARGUMENT:
+      text = label() + ": " + std::to_string(peers_.count()) + " peers are connected; say which (SendOptions::peer)";
+      break;
+    case TransportError::BUFFER_OVERFLOW:
+      text = label() + ": the peer takes no payload of " + std::to_string(payload_size) +
+             " bytes; the server's max_message_size rules";
+      break;
+    case TransportError::RESOURCE_EXHAUSTED:
+      text = label() + ": this thread holds a Loan to that peer; commit or abort it first";
+      break;
+    case TransportError::UNSUPPORTED: text = label() + ": this side of the link cannot send"; break;
+    default: text = label() + ": " + describe(error); break;
+  }
+  counters_.record_error(error, text);
+  return {error, std::move(text)};
+}
+
+void TransportCore::count_sent(std::size_t payload_size) noexcept {
+  counters_.messages_sent.add(1);
+  counters_.bytes_sent.add(payload_size);
+}
+
+/// Gets memory for one frame; waits for room, without the lock, as long as the options allow.
+cdmf_status TransportCore::claim(SenderLock& lock, const SendOptions& options, std::size_t size, cdmf_loan& loan) {
+  std::uint64_t deadline = kNoWait;
+  bool deadline_known = false;
+  for (;;) {
+    if (!sendable_.load(std::memory_order_acquire)) return CDMF_NOT_CONNECTED;
+    PeerId peer = options.peer;
+    if (peer == kNoPeer) {
+      peer = peers_.sole();
+      if (peer == kNoPeer) return peers_.count() > 1 ? CDMF_INVALID_ARGUMENT : CDMF_NOT_CONNECTED;
+    }
+    const cdmf_status status = driver_->ops().claim(driver_->self(), peer, size, &loan);
+    if (status == CDMF_OK || (status != CDMF_BUFFER_FULL && status != CDMF_RESOURCE_EXHAUSTED)) return status;
+    if (!deadline_known) {
+      deadline = deadline_after(options.timeout.value_or(config_.send_timeout));
+      deadline_known = true;
+    }
+    if (status == CDMF_RESOURCE_EXHAUSTED) {
+      if (!wait_for_loan(lock, peer, deadline)) return CDMF_RESOURCE_EXHAUSTED;
+      if (deadline == kNoWait) return CDMF_BUFFER_FULL;
+      if (passed(deadline)) return CDMF_TIMEOUT;
+      continue;
+    }
+    if (deadline == kNoWait) return CDMF_BUFFER_FULL;
+    const cdmf_status waited = wait_for_room(lock, peer, size, deadline);
+    // An interrupt is meant for close_links(), which has cleared sendable_, or for a receiver: then wait on.
+    if (waited != CDMF_OK && waited != CDMF_INTERRUPTED) return waited;
+    if (passed(deadline)) return CDMF_TIMEOUT;
+  }
+}
+
+cdmf_status TransportCore::wait_for_room(SenderLock& lock, PeerId peer, std::size_t size, std::uint64_t deadline) {
+  waiting_senders_.fetch_add(1);
+  lock.unlock();
+  // Counted before this look, so that close_links() either sees the count or is seen here.
+  cdmf_status status = CDMF_NOT_CONNECTED;
+  if (sendable_.load()) status = driver_->ops().await_space(driver_->self(), peer, size, deadline);
+  waiting_senders_.fetch_sub(1);
+  lock.lock();
+  return status;
+}
+
+/// The driver says that this peer has an open claim. True: it was another thread's loan, and that has ended or the
+/// deadline has passed. False: waiting would be for oneself.
+bool TransportCore::wait_for_loan(SenderLock& lock, PeerId peer, std::uint64_t deadline) {
+  const auto holder = [&] {
+    return std::find_if(open_loans_.begin(), open_loans_.end(), [&](const auto& open) { return open.first == peer; });
+  };
+  if (!lock.many() || holder() == open_loans_.end() || holder()->second == std::this_thread::get_id()) return false;
+  if (deadline == kNoWait) return true;
+  const auto ended = [&] { return holder() == open_loans_.end() || !sendable_; };
+  while (!ended() && !passed(deadline)) {
+    const std::uint64_t left = deadline - monotonic_now_ns();
+    loan_ended_.wait_for(lock.raw(), std::chrono::nanoseconds(std::min<std::uint64_t>(left, 1'000'000'000)));
+  }
+  return true;
+}
+
+TransportResult<> TransportCore::send(const MessageView& message, const SendOptions& options) {
+  if (forked()) return {TransportError::UNSUPPORTED, "send() after fork(): make a new Transport in the child"};
+  if (Status bad = check_outgoing(message); !bad) {
+    counters_.send_errors.fetch_add(1, std::memory_order_relaxed);
+    counters_.record_error(bad.error, bad.error_message);
+    return bad;
+  }
+  const std::size_t size = frame_size(message.payload.size(), message.subject.size(), 0);
+  SenderLock lock(*this);
+  cdmf_loan frame;
+  cdmf_status status = claim(lock, options, size, frame);
+  if (status == CDMF_OK) {
+    auto* bytes = static_cast<std::byte*>(frame.memory);
+    write_frame_header(bytes, message, message.subject.size(), 0);
+    if (!message.payload.empty()) std::memcpy(bytes + kFrameHeaderBytes, message.payload.data(), message.payload.size());
+    if (!message.subject.empty()) {
+      std::memcpy(bytes + kFrameHeaderBytes + message.payload.size(), message.subject.data(), message.subject.size());
+    }
+    status = driver_->ops().commit(driver_->self(), &frame, size, options.flush ? 1 : 0);
+  }
+  if (status != CDMF_OK) return send_failed(status, options, message.payload.size());
+  count_sent(message.payload.size());
+  return {};
+}
+
+TransportResult<Loan> TransportCore::loan(std::size_t payload_size, const LoanOptions& options) {
+  if (forked()) return {TransportError::UNSUPPORTED, "loan() after fork(): make a new Transport in the child"};
+  if (!std::has_single_bit(options.alignment) || options.alignment > 256) {
+    return {TransportError::INVALID_ARGUMENT,
+            "alignment " + std::to_string(options.alignment) + " is not a power of two up to 256"};
+  }
+  MessageView message;
+  message.type = options.type;
+  message.flags = options.flags;
+  message.id = options.id;
+  message.subject = options.subject;
+  message.payload = {static_cast<const std::byte*>(nullptr), payload_size};  // For its size alone.
+  if (Status bad = check_outgoing(message); !bad) {
+    counters_.send_errors.fetch_add(1, std::memory_order_relaxed);
+    counters_.record_error(bad.error, bad.error_message);
+    return {bad.error, std::move(bad.error_message)};
+  }
+  // Frames are aligned to 16; a padding extension before the payload makes up for the rest.
+  const std::size_t padding_max = options.alignment > CDMF_FRAME_ALIGNMENT ? options.alignment : 0;
+  SenderLock lock(*this);
+  Loan loan;
+  const cdmf_status status =
+      claim(lock, options.send, frame_size(payload_size, options.subject.size(), padding_max), loan.loan_);
+  if (status != CDMF_OK) {
+    Status failed = send_failed(status, options.send, payload_size);
+    return {failed.error, std::move(failed.error_message)};
+  }
+  auto* bytes = static_cast<std::byte*>(loan.loan_.memory);
+  const auto after_header = reinterpret_cast<std::uintptr_t>(bytes + kFrameHeaderBytes);
+  const std::size_t padding = (options.alignment - after_header % options.alignment) % options.alignment;
+  write_frame_header(bytes, message, options.subject.size(), padding);
+  if (padding != 0) {
+    const std::uint16_t block[2] = {kExtensionPadding, static_cast<std::uint16_t>(padding)};
+    std::memcpy(bytes + kFrameHeaderBytes, block, sizeof block);
+  }
+  loan.payload_ = {bytes + kFrameHeaderBytes + padding, payload_size};
+  if (!options.subject.empty()) {
+    std::memcpy(loan.payload_.data() + payload_size, options.subject.data(), options.subject.size());
+  }
+  loan.subject_size_ = options.subject.size();
+  loan.flush_ = options.send.flush;
+  loan.core_ = shared_from_this();
+  loan.driver_ = driver_;
+  if (lock.many()) open_loans_.emplace_back(loan.loan_.peer, std::this_thread::get_id());
+  return loan;
+}
+
+namespace {
+
+template <typename OpenLoans>
+void forget(OpenLoans& open_loans, PeerId peer) {
+  std::erase_if(open_loans, [&](const auto& open) { return open.first == peer; });
+}
+
+}  // namespace
+
+TransportResult<> TransportCore::commit(Loan& loan, std::size_t payload_size) {
+  if (payload_size > loan.payload_.size()) {
+    return {TransportError::INVALID_ARGUMENT, "a loan of " + std::to_string(loan.payload_.size()) +
+                                                  " bytes cannot send " + std::to_string(payload_size)};
+  }
+  if (payload_size < loan.payload_.size() && loan.subject_size_ != 0) {
+    std::memmove(loan.payload_.data() + payload_size, loan.payload_.data() + loan.payload_.size(), loan.subject_size_);
+  }
+  auto* begin = static_cast<std::byte*>(loan.loan_.memory);
+  const auto size = static_cast<std::size_t>(loan.payload_.data() - begin) + payload_size + loan.subject_size_;
+  const std::shared_ptr<DriverHandle> driver = std::move(loan.driver_);
+  SenderLock lock(*this);
+  const cdmf_status status = driver->ops().commit(driver->self(), &loan.loan_, size, loan.flush_ ? 1 : 0);
+  if (lock.many()) {
+    forget(open_loans_, loan.loan_.peer);
+    loan_ended_.notify_all();
+  }
+  if (status != CDMF_OK) return send_failed(status, SendOptions{.peer = loan.loan_.peer}, payload_size);
+  count_sent(payload_size);
+  return {};
+}
+
+void TransportCore::abort(Loan& loan) noexcept {
+  const std::shared_ptr<DriverHandle> driver = std::move(loan.driver_);
+  SenderLock lock(*this);
+  driver->ops().abort(driver->self(), &loan.loan_);
+  if (lock.many()) {
+    forget(open_loans_, loan.loan_.peer);
+    loan_ended_.notify_all();
+  }
+}
+
+TransportResult<> TransportCore::flush(PeerId peer, std::optional<std::chrono::nanoseconds> timeout) {
+  if (forked()) return {TransportError::UNSUPPORTED, "flush() after fork(): make a new Transport in the child"};
+  const std::uint64_t deadline = deadline_after(timeout.value_or(config_.send_timeout));
+  for (;;) {
+    cdmf_status status;
+    {
+      SenderLock lock(*this);
+      if (!sendable_.load(std::memory_order_acquire)) {
+        return {TransportError::NOT_CONNECTED, label() + ": no peer is connected"};
+      }
+      // Short waits inside, so that other senders get their turn between them.
+      const std::uint64_t slice = deadline_after(std::chrono::milliseconds(10));
+      status = driver_->ops().flush(driver_->self(), peer, lock.many() ? std::min(deadline, slice) : deadline);
+    }
+    if (status == CDMF_OK) return {};
+    if (status != CDMF_INTERRUPTED && (status != CDMF_TIMEOUT || passed(deadline))) {
+      return {static_cast<TransportError>(status), {}};
+    }
+  }
+}
+
+}  // namespace cdmf::ipc
