@@ -1,0 +1,464 @@
+// The record ring in one thread: what each call promises, every mix of sizes against a model, and hostile words.
+
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "ring/record_consumer.h"
+#include "ring/record_producer.h"
+#include "ring_memory.h"
+
+namespace cdmf::ipc::shm {
+namespace {
+
+using testing::RingMemory;
+
+struct Random {
+  explicit Random(std::uint32_t seed) : engine(seed) {}
+  std::uint32_t operator()() { return static_cast<std::uint32_t>(engine()); }
+  std::mt19937 engine;
+};
+
+struct Ring {
+  explicit Ring(std::uint64_t capacity_bytes) : memory(capacity_bytes), producer(memory.ring), consumer(memory.ring) {}
+
+  ClaimOutcome put(std::size_t bytes, unsigned char fill = 0) {
+    const ClaimOutcome outcome = producer.claim(bytes);
+    if (outcome != ClaimOutcome::claimed) return outcome;
+    std::memset(producer.payload().data(), fill, bytes);
+    producer.commit(bytes, 0, 0);
+    return outcome;
+  }
+  bool take(RecordView& view) { return consumer.receive_burst({&view, 1}) == 1; }
+
+  RingMemory memory;
+  RecordProducer producer;
+  RecordConsumer consumer;
+};
+
+constexpr std::size_t kOneLine = 64 - kEnvelopeBytes;
+
+TEST(RecordRing, RecordArrivesWithItsEnvelopeAndContents) {
+  Ring ring(4096);
+  ASSERT_EQ(ring.producer.claim(5), ClaimOutcome::claimed);
+  ASSERT_EQ(ring.producer.payload().size(), 5u);
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(ring.producer.payload().data()) % 16, 0u);
+  std::memcpy(ring.producer.payload().data(), "hello", 5);
+  ring.producer.commit(5, 0x1122334455667788, 0xCAFEBABE);
+  EXPECT_TRUE(ring.producer.flush());
+  RecordView view;
+  ASSERT_TRUE(ring.take(view));
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(view.payload), view.payload_bytes), "hello");
+  EXPECT_EQ(view.timestamp_us, 0x1122334455667788u);
+  EXPECT_EQ(view.checksum, 0xCAFEBABEu);
+  EXPECT_FALSE(ring.take(view));
+}
+
+TEST(RecordRing, BytesLieAsTheLayoutSays) {
+  Ring ring(256);
+  ASSERT_EQ(ring.producer.claim(3), ClaimOutcome::claimed);
+  std::memcpy(ring.producer.payload().data(), "abc", 3);
+  ring.producer.commit(3, 0x0807060504030201, 0x44332211);
+  ring.producer.flush();
+  const unsigned char expected[19] = {19, 0, 0, 0x10, 1, 2, 3, 4, 5, 6, 7, 8, 0x11, 0x22, 0x33, 0x44, 'a', 'b', 'c'};
+  EXPECT_EQ(std::memcmp(ring.memory.ring.bytes, expected, sizeof expected), 0);
+}
+
+TEST(RecordRing, CommitIsInvisibleUntilFlush) {
+  Ring ring(4096);
+  RecordView view;
+  ASSERT_EQ(ring.put(1), ClaimOutcome::claimed);
+  ASSERT_EQ(ring.put(1), ClaimOutcome::claimed);
+  EXPECT_FALSE(ring.consumer.has_input());
+  EXPECT_FALSE(ring.take(view));
+  EXPECT_TRUE(ring.producer.flush());
+  EXPECT_FALSE(ring.producer.flush()) << "nothing was committed since";
+  EXPECT_TRUE(ring.consumer.has_input());
+  EXPECT_TRUE(ring.take(view));
+  EXPECT_TRUE(ring.take(view));
+  EXPECT_FALSE(ring.consumer.has_input());
+}
+
+TEST(RecordRing, AbortedClaimLeavesNoTrace) {
+  Ring ring(512);
+  RecordView view;
+  for (int round = 0; round < 100; ++round) {
+    ASSERT_EQ(ring.producer.claim(200), ClaimOutcome::claimed);
+    std::memset(ring.producer.payload().data(), 0x1F, 200);  // Looks like commit words of lap 1.
+    ring.producer.abort();
+    EXPECT_TRUE(ring.producer.payload().empty());
+    ASSERT_FALSE(ring.producer.flush());
+    ASSERT_FALSE(ring.take(view));
+    ASSERT_EQ(ring.put(8, static_cast<unsigned char>(round)), ClaimOutcome::claimed);
+    ring.producer.flush();
+    ASSERT_TRUE(ring.take(view));
+    ASSERT_EQ(static_cast<unsigned char>(view.payload[0]), round);
+    ring.consumer.release(view);
+    ASSERT_FALSE(ring.take(view)) << to_string(ring.consumer.fault());
+  }
+}
+
+TEST(RecordRing, ShrunkCommitGivesTheRestBack) {
+  Ring ring(256);
+  ASSERT_EQ(ring.producer.claim(100), ClaimOutcome::claimed);
+  ring.producer.commit(0, 0, 0);
+  // One line used of four: three more fit.
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(ring.put(kOneLine), ClaimOutcome::claimed);
+  EXPECT_EQ(ring.put(1), ClaimOutcome::full);
+  RecordView view;
+  ASSERT_TRUE(ring.take(view));
+  EXPECT_EQ(view.payload_bytes, 0u);
+}
+
+TEST(RecordRing, EveryLineOfTheRingIsUsable) {
+  Ring ring(256);
+  RecordView view;
+  for (int lap = 0; lap < 40; ++lap) {
+    for (int i = 0; i < 4; ++i) ASSERT_EQ(ring.put(kOneLine), ClaimOutcome::claimed);
+    ASSERT_EQ(ring.put(0), ClaimOutcome::full);
+    for (int i = 0; i < 4; ++i) ASSERT_TRUE(ring.take(view));
+    ring.consumer.release(view);
+    ASSERT_FALSE(ring.take(view));
+  }
+}
+
+TEST(RecordRing, ClaimOnFullRingFlushesTheOpenBatchSoThatTheConsumerCanMakeRoom) {
+  Ring ring(256);
+  RecordView view;
+  for (int i = 0; i < 4; ++i) ASSERT_EQ(ring.put(1), ClaimOutcome::claimed);
+  ASSERT_FALSE(ring.take(view));
+  ASSERT_EQ(ring.put(1), ClaimOutcome::full);
+  EXPECT_TRUE(ring.take(view));
+}
+
+TEST(RecordRing, LargestRecordFitsAnEmptyRingWhereverItStands) {
+  Ring ring(1024);
+  RecordView view;
+  const std::uint64_t largest = ring.producer.payload_bytes_max();
+  EXPECT_EQ(largest, 512 - kEnvelopeBytes);
+  EXPECT_EQ(ring.producer.claim(largest + 1), ClaimOutcome::too_large);
+  EXPECT_EQ(ring.producer.claim(UINT64_MAX), ClaimOutcome::too_large);
+  for (int i = 0; i < 200; ++i) {
+    ASSERT_EQ(ring.put(1), ClaimOutcome::claimed);  // Shifts the place by a line each time.
+    ring.producer.flush();
+    ASSERT_TRUE(ring.take(view));
+    ring.consumer.release(view);
+    ASSERT_FALSE(ring.take(view));
+    ASSERT_EQ(ring.put(largest, 0x1F), ClaimOutcome::claimed) << i;
+    ring.producer.flush();
+    ASSERT_TRUE(ring.take(view));
+    ASSERT_EQ(view.payload_bytes, largest);
+    ring.consumer.release(view);
+    ASSERT_FALSE(ring.take(view));
+  }
+}
+
+TEST(RecordRing, BurstDeliversInOrderAndReleaseFreesUpToTheRecordGiven) {
+  Ring ring(1024);
+  for (unsigned char i = 0; i < 16; ++i) ASSERT_EQ(ring.put(1, i), ClaimOutcome::claimed);
+  ring.producer.flush();
+  RecordView views[20];
+  ASSERT_EQ(ring.consumer.receive_burst({views, 10}), 10u);
+  ASSERT_EQ(ring.consumer.receive_burst({views + 10, 10}), 6u);
+  for (unsigned char i = 0; i < 16; ++i) EXPECT_EQ(static_cast<unsigned char>(views[i].payload[0]), i);
+  ring.consumer.release(views[3]);
+  ring.consumer.publish_head();
+  EXPECT_EQ(ring.producer.used_bytes(), 12 * kLineBytes);
+  ring.consumer.release(views[15]);
+  ring.consumer.publish_head();
+  EXPECT_EQ(ring.producer.used_bytes(), 0u);
+}
+
+TEST(RecordRing, HeadIsToldLateButAtOnceWhenSpaceIsWantedOrTheRingIsEmpty) {
+  Ring ring(4096);
+  RecordView view;
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(ring.put(1), ClaimOutcome::claimed);
+  ring.producer.flush();
+  ASSERT_TRUE(ring.take(view));
+  ring.consumer.release(view);
+  EXPECT_EQ(ring.memory.ring.control->head.load(), 0u);
+  ring.memory.ring.control->space_wanted.store(1);
+  ASSERT_TRUE(ring.take(view));
+  ring.consumer.release(view);
+  EXPECT_EQ(ring.memory.ring.control->head.load(), 2 * kLineBytes);
+  ring.memory.ring.control->space_wanted.store(0);
+  ASSERT_TRUE(ring.take(view));
+  ring.consumer.release(view);
+  EXPECT_EQ(ring.memory.ring.control->head.load(), 2 * kLineBytes);
+  ASSERT_FALSE(ring.take(view));
+  EXPECT_EQ(ring.memory.ring.control->head.load(), 3 * kLineBytes);
+}
+
+TEST(RecordRing, HeldRecordKeepsItsBytesAndTheHeadBehindIt) {
+  Ring ring(256);
+  RecordView held;
+  RecordView view;
+  ASSERT_EQ(ring.put(kOneLine, 0x77), ClaimOutcome::claimed);
+  ring.producer.flush();
+  ASSERT_TRUE(ring.take(held));
+  ASSERT_TRUE(ring.consumer.hold(held));
+  ring.consumer.release(held);
+  int more = 0;
+  while (ring.put(kOneLine, 0x11) == ClaimOutcome::claimed) {
+    ring.producer.flush();
+    ASSERT_TRUE(ring.take(view));
+    ring.consumer.release(view);
+    ring.consumer.publish_head();
+    ++more;
+  }
+  EXPECT_EQ(more, 3);
+  for (std::size_t i = 0; i < kOneLine; ++i) ASSERT_EQ(static_cast<unsigned char>(held.payload[i]), 0x77);
+  EXPECT_TRUE(ring.consumer.release_held(held.begin));
+  EXPECT_FALSE(ring.consumer.release_held(held.begin)) << "held no more";
+  EXPECT_EQ(ring.put(kOneLine), ClaimOutcome::claimed);
+}
+
+TEST(RecordRing, HoldIsRefusedBeyondTheQuota) {
+  Ring ring(128 * 64);
+  std::vector<RecordView> views(RecordConsumer::kHeldMax + 1);
+  for (std::size_t i = 0; i < views.size(); ++i) ASSERT_EQ(ring.put(1), ClaimOutcome::claimed);
+  ring.producer.flush();
+  ASSERT_EQ(ring.consumer.receive_burst(views), views.size());
+  for (std::size_t i = 0; i + 1 < views.size(); ++i) ASSERT_TRUE(ring.consumer.hold(views[i]));
+  EXPECT_FALSE(ring.consumer.hold(views.back()));
+  ASSERT_TRUE(ring.consumer.release_held(views[5].begin));
+  EXPECT_TRUE(ring.consumer.hold(views.back()));
+}
+
+TEST(RecordRing, UnreleasedRecordsAreCountedPaddingApart) {
+  Ring ring(512);
+  RecordView view;
+  for (int i = 0; i < 5; ++i) ASSERT_EQ(ring.put(1), ClaimOutcome::claimed);
+  ring.producer.flush();
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(ring.take(view));
+  ring.consumer.release(view);
+  ring.consumer.publish_head();
+  ASSERT_EQ(ring.put(200), ClaimOutcome::claimed);  // Four lines, three are left: padding first.
+  ASSERT_EQ(ring.put(1), ClaimOutcome::claimed);
+  EXPECT_EQ(ring.producer.count_unreleased(), 0u) << "not flushed, not lost";
+  ring.producer.flush();
+  EXPECT_EQ(ring.producer.count_unreleased(), 2u);
+}
+
+TEST(RecordRing, HasRoomAgreesWithClaim) {
+  Ring ring(512);
+  RecordView view;
+  Random random(11);
+  for (int i = 0; i < 20000; ++i) {
+    const std::size_t bytes = random() % (ring.producer.payload_bytes_max() + 1);
+    const bool room = ring.producer.has_room(bytes);
+    ASSERT_EQ(ring.producer.claim(bytes), room ? ClaimOutcome::claimed : ClaimOutcome::full);
+    if (room && random() % 4 != 0) ring.producer.commit(bytes, 0, 0);
+    ring.producer.flush();
+    if (random() % 2 == 0 && ring.take(view)) ring.consumer.release(view);
+  }
+}
+
+// Catches a stale word taken for a commit: payloads consist of nothing but plausible commit words, of every stamp and
+// of small sizes, in rings so small that laps, and the 15 stamps, come round thousands of times.
+class RecordRingMix : public ::testing::TestWithParam<std::uint64_t> {};
+
+TEST_P(RecordRingMix, DeliversExactlyWhatWasFlushedForAnyMixOfSizesBatchesAbortsAndShrinks) {
+  for (std::uint32_t seed = 1; seed <= 20; ++seed) {
+    Ring ring(GetParam());
+    Random random(seed);
+    struct Sent {
+      std::size_t bytes;
+      std::uint64_t number;
+    };
+    std::deque<Sent> committed;
+    std::deque<Sent> flushed;
+    std::deque<RecordView> delivered;
+    std::uint64_t number = 0;
+    const std::uint64_t largest = ring.producer.payload_bytes_max();
+    const auto publish = [&] {
+      ring.producer.flush();
+      flushed.insert(flushed.end(), committed.begin(), committed.end());
+      committed.clear();
+    };
+    const unsigned flush_one_in = 1 + random() % 6;
+    for (int step = 0; step < 30000; ++step) {
+      if (random() % 2 == 0) {
+        const std::size_t bytes = random() % 3 == 0 ? random() % 48 : random() % (largest + 1);
+        const ClaimOutcome outcome = ring.producer.claim(bytes);
+        if (outcome == ClaimOutcome::full) {
+          flushed.insert(flushed.end(), committed.begin(), committed.end());
+          committed.clear();
+        } else {
+          ASSERT_EQ(outcome, ClaimOutcome::claimed);
+          const auto payload = ring.producer.payload();
+          ASSERT_EQ(payload.size(), bytes);
+          for (std::size_t at = 0; at + 4 <= bytes; at += 4) {
+            const std::uint32_t word =
+                commit_word(1 + random() % 15, random() % 2 ? 16 + random() % 100 : kPaddingSize);
+            std::memcpy(payload.data() + at, &word, sizeof word);
+          }
+          const unsigned end = random() % 8;
+          if (end == 0) {
+            ring.producer.abort();
+          } else {
+            const std::size_t used = end == 1 ? random() % (bytes + 1) : bytes;
+            ring.producer.commit(used, number, static_cast<std::uint32_t>(number * 7));
+            committed.push_back({used, number++});
+          }
+        }
+      }
+      if (random() % flush_one_in == 0) publish();
+      if (random() % 2 == 0) {
+        RecordView views[3];
+        const std::size_t count = ring.consumer.receive_burst({views, 1 + random() % 3});
+        ASSERT_EQ(ring.consumer.fault(), RingFault::none);
+        for (std::size_t i = 0; i < count; ++i) {
+          ASSERT_FALSE(flushed.empty()) << "seed " << seed << ": a record nobody flushed";
+          ASSERT_EQ(views[i].payload_bytes, flushed.front().bytes);
+          ASSERT_EQ(views[i].timestamp_us, flushed.front().number);
+          ASSERT_EQ(views[i].checksum, static_cast<std::uint32_t>(flushed.front().number * 7));
+          flushed.pop_front();
+          delivered.push_back(views[i]);
+        }
+        if (count == 0) {
+          ASSERT_TRUE(flushed.empty()) << "seed " << seed << ": a flushed record is missing";
+        }
+      }
+      if (!delivered.empty() && random() % 3 == 0) {
+        const std::size_t last = random() % delivered.size();
+        ring.consumer.release(delivered[last]);
+        delivered.erase(delivered.begin(), delivered.begin() + static_cast<std::ptrdiff_t>(last) + 1);
+      }
+    }
+    EXPECT_GT(number, 1000u);
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Capacity, RecordRingMix, ::testing::Values(256, 512, 1024, 8192));
+
+struct HostileWord {
+  const char* name;
+  std::uint32_t word;
+  RingFault fault;
+};
+class HostileProducer : public ::testing::TestWithParam<HostileWord> {};
+
+TEST_P(HostileProducer, EndsTheConsumerWithAReasonAndNothingElse) {
+  Ring ring(1024);
+  RecordView views[4];
+  ASSERT_EQ(ring.put(1, 0x42), ClaimOutcome::claimed);
+  ring.producer.flush();
+  ring.memory.poke(64, GetParam().word);
+  EXPECT_TRUE(ring.consumer.has_input());
+  ASSERT_EQ(ring.consumer.receive_burst(views), 1u) << "what came before is delivered";
+  EXPECT_EQ(ring.consumer.fault(), GetParam().fault) << to_string(ring.consumer.fault());
+  EXPECT_EQ(static_cast<unsigned char>(views[0].payload[0]), 0x42);
+  ring.memory.poke(64, commit_word(1, 16));
+  EXPECT_EQ(ring.consumer.receive_burst(views), 0u) << "no repair after a fault";
+  EXPECT_FALSE(ring.consumer.has_input());
+}
+INSTANTIATE_TEST_SUITE_P(Words, HostileProducer,
+                         ::testing::Values(HostileWord{"size_0", commit_word(1, 0), RingFault::bad_size},
+                                           HostileWord{"size_2", commit_word(1, 2), RingFault::bad_size},
+                                           HostileWord{"size_15", commit_word(1, 15), RingFault::bad_size},
+                                           HostileWord{"above_half", commit_word(1, 513), RingFault::bad_size},
+                                           HostileWord{"huge", commit_word(1, kSizeMask), RingFault::bad_size},
+                                           HostileWord{"next_lap", commit_word(2, 16), RingFault::bad_stamp},
+                                           HostileWord{"stamp_0", commit_word(0, 16), RingFault::bad_stamp},
+                                           HostileWord{"all_ones", 0xFFFFFFFF, RingFault::bad_stamp}),
+                         [](const auto& row) { return std::string(row.param.name); });
+
+TEST(HostileProducer, RecordOverTheEndIsAFault) {
+  Ring ring(1024);
+  RecordView view;
+  for (int i = 0; i < 9; ++i) {
+    ASSERT_EQ(ring.put(1), ClaimOutcome::claimed);
+    ring.producer.flush();
+    ASSERT_TRUE(ring.take(view));
+    ring.consumer.release(view);
+  }
+  ring.memory.poke(9 * 64, commit_word(1, 7 * 64 + 1));
+  EXPECT_FALSE(ring.take(view));
+  EXPECT_EQ(ring.consumer.fault(), RingFault::past_end);
+}
+
+TEST(HostileProducer, PaddingAtTheStartIsAFaultAndNoEndlessLoop) {
+  Ring ring(1024);
+  RecordView view;
+  ring.memory.poke(0, commit_word(1, kPaddingSize));
+  EXPECT_FALSE(ring.take(view));
+  EXPECT_EQ(ring.consumer.fault(), RingFault::bad_padding);
+}
+
+TEST(HostileProducer, RecordsOverUnreleasedOnesAreAFault) {
+  Ring ring(256);
+  RecordView view;
+  for (std::uint64_t line = 0; line < 4; ++line) ring.memory.poke(line * 64, commit_word(1, 16));
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(ring.take(view));
+  ring.memory.poke(0, commit_word(2, 16));  // The consumer has released nothing.
+  EXPECT_FALSE(ring.take(view));
+  EXPECT_EQ(ring.consumer.fault(), RingFault::overrun);
+}
+
+TEST(HostileProducer, RandomWordsNeverLeadOutsideTheRing) {
+  Random random(5);
+  for (int round = 0; round < 3000; ++round) {
+    RingMemory memory(256);
+    RecordConsumer consumer(memory.ring);
+    for (int step = 0; step < 40; ++step) {
+      const std::uint32_t size = random() % 3 == 0 ? random() : random() % 140;
+      memory.poke((random() % 4) * 64, commit_word(1 + random() % 3, size & kSizeMask));
+      RecordView views[3];
+      const std::size_t count = consumer.receive_burst(views);
+      for (std::size_t i = 0; i < count; ++i) {
+        ASSERT_GE(views[i].payload, memory.ring.bytes + kEnvelopeBytes);
+        ASSERT_LE(views[i].payload + views[i].payload_bytes, memory.ring.bytes + 256);
+      }
+      if (count != 0 && random() % 2 == 0) consumer.release(views[count - 1]);
+    }
+  }
+}
+
+TEST(HostileConsumer, ImpossibleHeadEndsTheProducer) {
+  const std::uint64_t heads[] = {64, 6 * 64, 32, UINT64_MAX, std::uint64_t{1} << 63};
+  for (const std::uint64_t head : heads) {
+    Ring ring(256);
+    for (int i = 0; i < 4; ++i) ASSERT_EQ(ring.put(1), ClaimOutcome::claimed);
+    if (head == 64) {  // Plausible, but nothing is flushed yet.
+      ring.memory.ring.control->head.store(head);
+      EXPECT_EQ(ring.put(1), ClaimOutcome::corrupt);
+    } else {
+      ring.producer.flush();
+      ring.memory.ring.control->head.store(head);
+      EXPECT_EQ(ring.put(1), ClaimOutcome::corrupt) << head;
+    }
+    EXPECT_EQ(ring.producer.fault(), RingFault::bad_head);
+    ring.memory.ring.control->head.store(256);
+    EXPECT_EQ(ring.put(kOneLine * 4), ClaimOutcome::too_large);
+    EXPECT_EQ(ring.put(1), ClaimOutcome::corrupt) << "no repair after a fault";
+  }
+}
+
+TEST(HostileConsumer, HeadThatMovesBackIsAFault) {
+  Ring ring(256);
+  for (int i = 0; i < 4; ++i) ASSERT_EQ(ring.put(1), ClaimOutcome::claimed);
+  ring.producer.flush();
+  ring.memory.ring.control->head.store(128);
+  ASSERT_EQ(ring.producer.used_bytes(), 128u);
+  ring.memory.ring.control->head.store(64);
+  EXPECT_EQ(ring.producer.used_bytes(), 0u);
+  EXPECT_EQ(ring.producer.fault(), RingFault::bad_head);
+}
+
+TEST(DirtyLines, MarkCoversExactlyTheRange) {
+  for (std::uint64_t first = 0; first < 200; first += 7) {
+    for (std::uint64_t last = 0; last <= 200; last += 3) {
+      DirtyLines lines(200);
+      lines.mark(first, last);
+      for (std::uint64_t line = 0; line < 200; ++line) {
+        ASSERT_EQ(lines.test(line), line >= first && line < last) << first << ' ' << last << ' ' << line;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace cdmf::ipc::shm
