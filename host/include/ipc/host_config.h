@@ -47,7 +47,7 @@ struct LoadedConfig {
 };
 
 /// Reads a file: regular, at most 256 KiB.
-/// options  search_paths come before those of the file; the stricter `security` of the two holds.
+/// options  search_paths come before those of the file, whose `security` counts when it is given.
 [[nodiscard]] LoadedConfig read_config_file(const std::string& path, RegistryOptions options = {});
 /// The same for a text. `name` stands for the file in messages; relative search_paths are refused.
 [[nodiscard]] LoadedConfig read_config_text(const std::string& name, std::string_view text,

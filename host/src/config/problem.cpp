@@ -11,6 +11,24 @@ constexpr std::size_t kPrintedBytesMax = 60;
 
 bool is_continuation(char c) { return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U; }
 
+std::string without_controls(std::string_view text) {
+  static constexpr std::string_view kHex = "0123456789abcdef";
+  std::string result;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '\n') {
+      result += "\\n";
+    } else if (byte < 0x20 || byte == 0x7F) {
+      result += "\\x";
+      result += kHex[byte >> 4U];
+      result += kHex[byte & 0x0FU];
+    } else {
+      result += c;
+    }
+  }
+  return result;
+}
+
 }  // namespace
 
 std::string to_string(Position position) {
@@ -39,7 +57,7 @@ std::vector<std::string> Problems::lines() const {
     if (!problem.key.empty()) line += problem.key + ": ";
     line += problem.reason;
     if (!problem.hint.empty()) line += "; " + problem.hint;
-    lines.push_back(std::move(line));
+    lines.push_back(without_controls(line));
   }
   if (not_kept_ > 0) lines.push_back(file_ + ": " + std::to_string(not_kept_) + " more problems are not shown");
   return lines;
@@ -55,29 +73,12 @@ std::string Problems::text() const {
 }
 
 std::string printable(std::string_view text) {
-  static constexpr std::string_view kHex = "0123456789abcdef";
-  const bool cut = text.size() > kPrintedBytesMax;
-  if (cut) {
-    std::size_t length = kPrintedBytesMax;
-    while (length > 0 && is_continuation(text[length])) --length;  // Not in the middle of a character.
-    text = text.substr(0, length);
-  }
-  std::string result;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '\n') {
-      result += "\\n";
-    } else if (byte < 0x20 || byte == 0x7F) {
-      result += "\\x";
-      result += kHex[byte >> 4U];
-      result += kHex[byte & 0x0FU];
-    } else {
-      result += c;
-    }
-  }
-  return cut ? result + "..." : result;
+  if (text.size() <= kPrintedBytesMax) return without_controls(text);
+  std::size_t length = kPrintedBytesMax;
+  while (length > 0 && is_continuation(text[length])) --length;  // Not in the middle of a character.
+  return without_controls(text.substr(0, length)) + "...";
 }
 
-std::string quoted(std::string_view text) { return "'" + printable(text) + "'"; }
+std::string in_quotes(std::string_view text) { return "'" + printable(text) + "'"; }
 
 }  // namespace cdmf::ipc::config

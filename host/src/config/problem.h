@@ -43,7 +43,8 @@ class Problems {
   const std::string& file() const { return file_; }
   const std::vector<Problem>& all() const { return problems_; }
 
-  /// One printable line for each problem, without line ends.
+  /// One line for each problem, without line ends. Control characters, which a file could smuggle into a terminal,
+  /// become \xNN.
   std::vector<std::string> lines() const;
   /// The lines, joined by line ends; empty when there is no problem.
   std::string text() const;
@@ -54,10 +55,9 @@ class Problems {
   std::size_t not_kept_ = 0;
 };
 
-/// text as it may appear in a message: control characters, which a file could smuggle into a terminal, become \xNN,
-/// and a long text is cut with "...".
+/// text as it may appear in a message: control characters become \xNN, and a long text is cut with "...".
 std::string printable(std::string_view text);
 /// printable(text) between single quotes.
-std::string quoted(std::string_view text);
+std::string in_quotes(std::string_view text);
 
 }  // namespace cdmf::ipc::config

@@ -146,7 +146,7 @@ class TreeBuilder final : public YAML::EventHandler {
   }
 
   void OnAnchor(const YAML::Mark& mark, const std::string& name) override {
-    problems_.add(source_.position(mark), path(), "anchors ('&') are not supported: " + quoted(name),
+    problems_.add(source_.position(mark), path(), "anchors ('&') are not supported: " + in_quotes(name),
                   "write the value out wherever it is needed");
   }
 
@@ -211,7 +211,7 @@ class TreeBuilder final : public YAML::EventHandler {
     if (tag.empty() || tag == "?" || (tag == "!" && !lone)) return true;
     const bool at_tag = !text.empty() && text[0] == '!';
     problems_.add(source_.position(mark), path(),
-                  "tags ('!') are not supported: " + quoted(at_tag ? word_before(text, " \t\r\n,]}") : tag),
+                  "tags ('!') are not supported: " + in_quotes(at_tag ? word_before(text, " \t\r\n,]}") : tag),
                   "delete the tag; quotes make a value text");
     return false;
   }

@@ -42,9 +42,15 @@ TEST(Problems, StopAtTheirBoundAndSaySo) {
   EXPECT_EQ(problems.lines().back(), "a.yaml: 7 more problems are not shown");
 }
 
+TEST(Problems, ShowControlCharactersWhereverTheyComeFrom) {
+  Problems problems("a\x1b.yaml");
+  problems.add({1, 1}, "k\x07", "got \"\x1b[2J\"", "no\n");
+  EXPECT_EQ(problems.text(), "a\\x1b.yaml:1:1: k\\x07: got \"\\x1b[2J\"; no\\n");
+}
+
 TEST(Printable, ShowsControlCharactersInsteadOfSendingThem) {
   EXPECT_EQ(printable("a\x1b[31m\n\x7f"), "a\\x1b[31m\\n\\x7f");
-  EXPECT_EQ(quoted("häß"), "'häß'");
+  EXPECT_EQ(in_quotes("häß"), "'häß'");
 }
 
 TEST(Printable, CutsBetweenCharacters) {
