@@ -1,0 +1,359 @@
+#pragma once
+// ipc/ring_buffer/spsc.h: one-producer, one-consumer ring of objects of one type.
+// Part of ipc/ring_buffer.h; include that one, it says which ring to choose and what both promise.
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <memory>
+#include <new>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "ipc/ring_buffer/layout.h"
+#include "ipc/ring_buffer/stats.h"
+
+namespace cdmf::ipc {
+
+namespace ring_buffer_detail {
+
+/// Some items and the word that publishes them. Where an item fits into one cache line together with the word, a block
+/// is one line holding as many items as fit (seven of 8 bytes), and a hand-over moves that one line between the cores.
+/// Larger items are in a single block, every one in a row and the word on a line apart, which is the ring of Lamport: a
+/// word for each would save up to a quarter of their round trip, but halve the rate of 64-byte items (measured).
+template <typename T, std::size_t Capacity>
+struct SpscBlock {
+  static constexpr std::size_t kItemsOffset = std::max(sizeof(std::uint64_t), alignof(T));
+  static constexpr bool kSharesLine = kItemsOffset + sizeof(T) <= kCacheLineBytes;
+  static constexpr std::size_t kItems = kSharesLine ? (kCacheLineBytes - kItemsOffset) / sizeof(T) : Capacity;
+  static constexpr std::size_t kItemsAlignment = kSharesLine ? alignof(T) : std::max(kRoleBytes, alignof(T));
+
+  alignas(std::max(kCacheLineBytes, kItemsAlignment)) std::atomic<std::uint64_t> filled{0};
+  alignas(kItemsAlignment) std::byte storage[kItems * sizeof(T)]{};
+
+  /// Where item `slot` of this block is or will be; dereference only while an object lives there.
+  T* item(std::size_t slot) noexcept { return reinterpret_cast<T*>(storage + slot * sizeof(T)); }
+};
+
+}  // namespace ring_buffer_detail
+
+/// Bounded FIFO between one producer thread and one consumer thread, which may live in two processes.
+/// Never blocks, allocates or calls the system; every operation is wait-free.
+///
+/// Ring        Positions count items since the start and never wrap: 64 bits last 580 years at one item per nanosecond.
+///             Item p lives in slot p % kItems of block (p / kItems) % kBlocks.
+/// Invariant   head <= tail <= head + Capacity, and a block's `filled` is the position after its newest item. What an
+///             earlier lap left there is never above the position the consumer waits at, so nothing has to be cleared.
+/// Edges       FILLED  Block::filled: store(release) -> load(acquire). Items before that position may be read.
+///             FREED   head:          store(release) -> load(acquire). Slots before that position may be reused.
+///             COUNTED tail:          store(release) -> load(acquire). Whoever saw the size sees the items.
+/// Source      Lamport, "Specifying concurrent program modules", 1983, for the ring; each side's remembered copy of the
+///             other's position from Lee, Bu and Chandranmenon's MCRingBuffer, 2010; the word beside the data from
+///             Giacomoni, Moseley and Vachharajani's FastForward, 2008, here one word for a line of items.
+///
+/// Threads     [producer] one thread at a time. [consumer] one thread at a time. [any] every thread. Construction,
+///             destruction and a change of the producing or consuming thread need ordering from outside.
+template <typename T, std::size_t Capacity, RingBufferCounting kCounting = RingBufferCounting::off>
+class SPSCRingBuffer {
+  static_assert(std::has_single_bit(Capacity), "Capacity must be a power of two");
+  static_assert(std::is_object_v<T> && !std::is_array_v<T> && std::is_same_v<T, std::remove_cv_t<T>>,
+                "items are plain objects, neither const nor volatile nor arrays");
+  static_assert(std::is_nothrow_destructible_v<T>, "an item's destructor must not throw");
+  static_assert(std::atomic<std::uint64_t>::is_always_lock_free, "a hidden lock would belong to one process");
+
+ public:
+  using value_type = T;
+
+  /// True when two processes may share the ring through a mapping; see ipc/ring_buffer.h.
+  static constexpr bool kShareable = std::is_trivially_copyable_v<T>;
+
+  constexpr SPSCRingBuffer() noexcept {}
+  SPSCRingBuffer(const SPSCRingBuffer&) = delete;
+  SPSCRingBuffer& operator=(const SPSCRingBuffer&) = delete;
+
+  /// Destroys the items left inside.
+  ~SPSCRingBuffer() {
+    if constexpr (!std::is_trivially_destructible_v<T>) {
+      while (front() != nullptr) pop();
+    }
+  }
+
+  // --- producer ---
+
+  /// Appends a copy of `item`. Returns false, leaving the ring as it was, when the ring is full. [producer]
+  /// When copying throws, the ring is as it was.
+  [[nodiscard]] bool try_push(const T& item) noexcept(
+      std::is_nothrow_copy_constructible_v<T>) requires std::is_copy_constructible_v<T> {
+    return try_emplace(item);
+  }
+
+  /// Appends `item` by moving it. Returns false, leaving `item` untouched, when the ring is full. [producer]
+  /// When moving throws, the ring is as it was.
+  [[nodiscard]] bool try_push(T&& item) noexcept(
+      std::is_nothrow_move_constructible_v<T>) requires std::is_move_constructible_v<T> {
+    return try_emplace(std::move(item));
+  }
+
+  /// Constructs an item in place from `args`. Returns false, leaving `args` untouched, when the ring is full.
+  /// [producer] When the constructor throws, the ring is as it was.
+  template <typename... Args>
+  requires std::is_constructible_v<T, Args...>
+  [[nodiscard]] bool try_emplace(Args&&... args) noexcept(std::is_nothrow_constructible_v<T, Args...>) {
+    if (room(1) == 0) return refused_push();
+    Block& block = blocks_[producer_.block];
+    std::construct_at(block.item(producer_.slot), std::forward<Args>(args)...);
+    publish(block, 1);
+    return true;
+  }
+
+  /// Appends up to `count` items made from `*first`, `*++first`, ...; as many as there is room for. Returns how many;
+  /// the others are untouched, and the source beyond them unread. Each cache line is published once, when its items
+  /// are complete, and a consumer may see the first before the last is written. [producer]
+  /// Give std::make_move_iterator to move. When making an item throws, those before it are in the ring.
+  template <std::input_iterator It>
+  requires std::is_constructible_v<T, std::iter_reference_t<It>>
+  [[nodiscard]] std::size_t try_push_bulk(It first, std::size_t count) {
+    const std::size_t taken = room(count);
+    if (taken == 0 && count != 0) refused_push();
+    for (std::size_t left = taken; left != 0;) {
+      PushBatch batch(*this);
+      const std::size_t run = std::min(left, Block::kItems - producer_.slot);
+      for (; batch.made != run; ++batch.made, ++first) std::construct_at(batch.item(), *first);
+      left -= run;
+    }
+    return taken;
+  }
+
+  // --- consumer ---
+
+  /// Moves the oldest item into `item` and destroys what is left of it. Returns false, leaving `item` untouched, when
+  /// the ring is empty. [consumer]
+  /// When the assignment throws, the item stays the oldest one, in the state the failed assignment gave it.
+  [[nodiscard]] bool try_pop(T& item) noexcept(
+      std::is_nothrow_move_assignable_v<T>) requires std::is_move_assignable_v<T> {
+    T* oldest = front();
+    if (oldest == nullptr) return refused_pop();
+    item = std::move(*oldest);
+    pop();
+    return true;
+  }
+
+  /// The oldest item, or nothing when the ring is empty: for types without default constructor or assignment.
+  /// [consumer] When moving throws, the item stays the oldest one, in the state the failed move gave it.
+  [[nodiscard]] std::optional<T> try_pop() noexcept(
+      std::is_nothrow_move_constructible_v<T>) requires std::is_move_constructible_v<T> {
+    std::optional<T> result;
+    if (T* oldest = front(); oldest != nullptr) {
+      result.emplace(std::move(*oldest));
+      pop();
+    } else {
+      refused_pop();
+    }
+    return result;
+  }
+
+  /// The oldest item where it lies, to read, change or move from, or nullptr when the ring is empty. Valid until the
+  /// next pop. Not counted as a failed pop: it takes nothing. [consumer]
+  [[nodiscard]] T* front() noexcept {
+    const std::uint64_t head = consumer_.head;
+    Block& block = blocks_[consumer_.block];
+    if (head == consumer_.filled_seen) {
+      const std::uint64_t filled = block.filled.load(std::memory_order_acquire);  // FILLED
+      if (filled <= head) return nullptr;  // Not ==: the word may still be that of an earlier lap.
+      consumer_.filled_seen = filled;
+    }
+    return std::launder(block.item(consumer_.slot));
+  }
+
+  /// Destroys the oldest item and frees its slot. Only after front() returned it. [consumer]
+  void pop() noexcept {
+    PopBatch batch(*this);
+    batch.take();
+  }
+
+  /// Moves up to `count` of the oldest items to `*out`, `*++out`, ... Returns how many. The slots are freed together,
+  /// by one store, at the end. [consumer] When an assignment throws, the items before it are out and its own stays the
+  /// oldest one.
+  template <typename OutIt>
+  requires std::output_iterator<OutIt, T&&>
+  [[nodiscard]] std::size_t try_pop_bulk(OutIt out, std::size_t count) {
+    PopBatch batch(*this);
+    for (; batch.taken != count; ++out) {
+      T* oldest = front();
+      if (oldest == nullptr) break;
+      *out = std::move(*oldest);
+      batch.take();
+    }
+    if (batch.taken == 0 && count != 0) refused_pop();
+    return batch.taken;
+  }
+
+  // --- both ---
+
+  /// Items the ring can hold at once: all of Capacity. [any]
+  [[nodiscard]] static constexpr std::size_t capacity() noexcept { return Capacity; }
+
+  /// Items inside at some moment during the call, 0 to capacity(). [any]
+  /// The producer can rely on it not growing meanwhile, the consumer on it not shrinking. To poll for an item call
+  /// try_pop() or front(): they watch memory the producer writes anyway, this adds a line for both to fight over.
+  [[nodiscard]] std::size_t size() const noexcept {
+    // The head first: read later it could be from after a pop of items pushed since.
+    const std::uint64_t head = freed_.load(std::memory_order_acquire);          // FREED
+    const std::uint64_t tail = producer_.tail.load(std::memory_order_acquire);  // COUNTED
+    // An item can be popped in the instant between its publication and the count of it.
+    if (tail <= head) return 0;
+    return static_cast<std::size_t>(std::min<std::uint64_t>(tail - head, Capacity));
+  }
+
+  /// size() == 0. When it says false to the consumer, the next pop succeeds. [any]
+  [[nodiscard]] bool is_empty() const noexcept { return size() == 0; }
+
+  /// size() == capacity(). When it says false to the producer, the next push succeeds. [any]
+  [[nodiscard]] bool is_full() const noexcept { return size() == Capacity; }
+
+  /// What was counted so far. [any]
+  [[nodiscard]] RingBufferStats getStats() const noexcept requires(kCounting == RingBufferCounting::on) {
+    RingBufferStats stats;
+    stats.total_pops = freed_.load(std::memory_order_acquire);  // FREED
+    stats.failed_pops = consumer_.counts.failed.get();
+    stats.total_pushes = producer_.tail.load(std::memory_order_acquire);  // COUNTED
+    stats.failed_pushes = producer_.counts.failed.get();
+    stats.max_size = producer_.counts.max_size.get();
+    stats.capacity = Capacity;
+    return stats;
+  }
+
+ private:
+  using Block = ring_buffer_detail::SpscBlock<T, Capacity>;
+  static constexpr bool kCounts = kCounting == RingBufferCounting::on;
+  // A block is written again when everything its last lap left there is consumed. With that, Capacity items at any
+  // offset need this many blocks. A single block needs no such rule: its word only ever grows.
+  static constexpr std::size_t kBlocks = Block::kSharesLine ? (Capacity + Block::kItems - 2) / Block::kItems + 1 : 1;
+
+  // Written by one thread, read by any: relaxed, since a counter orders nothing.
+  struct Counter {
+    void set(std::uint64_t count) noexcept { value.store(count, std::memory_order_relaxed); }
+    std::uint64_t get() const noexcept { return value.load(std::memory_order_relaxed); }
+    std::atomic<std::uint64_t> value{0};
+  };
+  struct NoCounts {};
+  struct ProducerCounts {
+    Counter failed;
+    Counter max_size;
+  };
+  struct ConsumerCounts {
+    Counter failed;
+  };
+
+  struct alignas(ring_buffer_detail::kRoleBytes) Producer {
+    std::atomic<std::uint64_t> tail{0};  // Position after the newest item; others read it for size() alone.
+    std::uint64_t freed_seen = 0;        // The consumer's position when last looked at.
+    std::size_t block = 0;               // Where position `tail` lies.
+    std::size_t slot = 0;
+    [[no_unique_address]] std::conditional_t<kCounts, ProducerCounts, NoCounts> counts{};
+  };
+
+  struct alignas(ring_buffer_detail::kRoleBytes) Consumer {
+    std::uint64_t head = 0;         // Position of the oldest item.
+    std::uint64_t filled_seen = 0;  // Items before this position may be read.
+    std::size_t block = 0;          // Where position `head` lies.
+    std::size_t slot = 0;
+    [[no_unique_address]] std::conditional_t<kCounts, ConsumerCounts, NoCounts> counts{};
+  };
+
+  /// Items built one after the other in the producer's block, published together when the scope ends, even by an
+  /// exception: what they were made from may be gone.
+  struct PushBatch {
+    explicit PushBatch(SPSCRingBuffer& target) noexcept : ring(target), block(ring.blocks_[ring.producer_.block]) {}
+    PushBatch(const PushBatch&) = delete;
+    PushBatch& operator=(const PushBatch&) = delete;
+    ~PushBatch() {
+      if (made != 0) ring.publish(block, made);
+    }
+    T* item() noexcept { return block.item(ring.producer_.slot + made); }
+
+    SPSCRingBuffer& ring;
+    Block& block;
+    std::size_t made = 0;
+  };
+
+  /// Items taken off one after the other, whose slots are freed together when the scope ends, even by an exception.
+  struct PopBatch {
+    explicit PopBatch(SPSCRingBuffer& source) noexcept : ring(source) {}
+    PopBatch(const PopBatch&) = delete;
+    PopBatch& operator=(const PopBatch&) = delete;
+    ~PopBatch() {
+      if (taken != 0) ring.freed_.store(ring.consumer_.head, std::memory_order_release);  // FREED
+    }
+    void take() noexcept {
+      Consumer& own = ring.consumer_;
+      std::destroy_at(std::launder(ring.blocks_[own.block].item(own.slot)));
+      ++own.head;
+      step(own, 1);
+      ++taken;
+    }
+
+    SPSCRingBuffer& ring;
+    std::size_t taken = 0;
+  };
+
+  /// Moves a side's slot on by `count`, at most to the end of the block.
+  template <typename Role>
+  static void step(Role& role, std::size_t count) noexcept {
+    role.slot += count;
+    if (role.slot != Block::kItems) return;
+    role.slot = 0;
+    if constexpr (kBlocks > 1) role.block = role.block + 1 == kBlocks ? 0 : role.block + 1;
+  }
+
+  /// How many of `wanted` items fit now. Looks at the consumer's line only when what it remembers is not enough.
+  std::size_t room(std::size_t wanted) noexcept {
+    const std::uint64_t tail = producer_.tail.load(std::memory_order_relaxed);  // Ours alone.
+    std::uint64_t free = Capacity - (tail - producer_.freed_seen);
+    if (free < wanted) {
+      producer_.freed_seen = freed_.load(std::memory_order_acquire);  // FREED
+      free = Capacity - (tail - producer_.freed_seen);
+    }
+    return static_cast<std::size_t>(std::min<std::uint64_t>(free, wanted));
+  }
+
+  /// Hands over the `count` items just built at the producer's position, all in `block`.
+  void publish(Block& block, std::size_t count) noexcept {
+    const std::uint64_t tail = producer_.tail.load(std::memory_order_relaxed) + count;  // Ours alone.
+    block.filled.store(tail, std::memory_order_release);                                // FILLED
+    producer_.tail.store(tail, std::memory_order_release);                              // COUNTED
+    step(producer_, count);
+    if constexpr (kCounts) note_size(tail);
+  }
+
+  void note_size(std::uint64_t tail) noexcept {
+    const std::uint64_t most = producer_.counts.max_size.get();
+    if (tail - producer_.freed_seen <= most) return;
+    producer_.freed_seen = freed_.load(std::memory_order_acquire);  // FREED
+    if (tail - producer_.freed_seen > most) producer_.counts.max_size.set(tail - producer_.freed_seen);
+  }
+
+  bool refused_push() noexcept {
+    if constexpr (kCounts) producer_.counts.failed.set(producer_.counts.failed.get() + 1);
+    return false;
+  }
+
+  bool refused_pop() noexcept {
+    if constexpr (kCounts) consumer_.counts.failed.set(consumer_.counts.failed.get() + 1);
+    return false;
+  }
+
+  // Written by the producer alone.
+  Producer producer_;
+  // Written by the consumer alone. `freed_` mirrors its head and lies apart because a producer that waits for room
+  // reads it over and over, and would take the consumer's own words away with it.
+  Consumer consumer_;
+  alignas(ring_buffer_detail::kRoleBytes) std::atomic<std::uint64_t> freed_{0};
+  // Items and `filled` words: written by the producer; items moved from and destroyed by the consumer.
+  Block blocks_[kBlocks];
+};
+
+}  // namespace cdmf::ipc
