@@ -229,7 +229,8 @@ class PacketDriver final : public cdmf::ipc::Driver {
   void send_queued() {
     while (socket_ >= 0 && !queue_.empty()) {
       Frame& frame = queue_.front();
-      if (::send(socket_, frame.data(), frame.size, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) return;  // An end shows in recv().
+      if (::send(socket_, frame.data(), frame.size, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+        return;  // An end shows in recv().
       queue_.pop_front();
     }
   }
