@@ -95,6 +95,13 @@ ControlChannel& ControlChannel::operator=(ControlChannel&& other) noexcept {
   return *this;
 }
 
+std::pair<ControlChannel, ControlChannel> ControlChannel::pair() {
+  SocketPair sockets;
+  const int ours = std::exchange(sockets.ours, -1);
+  const int theirs = std::exchange(sockets.theirs, -1);
+  return {ControlChannel(ours), ControlChannel(theirs)};
+}
+
 std::optional<ControlChannel> ControlChannel::from_parent() {
   const char* text = std::getenv(kControlVariable);
   if (text == nullptr) return std::nullopt;
@@ -172,7 +179,8 @@ ChildProcess ChildProcess::call(const std::function<int(ControlChannel&)>& body)
   return {pid, ControlChannel(std::exchange(sockets.ours, -1))};
 }
 
-ChildProcess ChildProcess::run(const std::string& program, const std::vector<std::string>& arguments) {
+ChildProcess ChildProcess::run(const std::string& program, const std::vector<std::string>& arguments,
+                               StandardStreams streams) {
   SocketPair sockets;
   SocketPair exec_report;  // Closed by a successful exec; carries errno otherwise.
 
@@ -189,6 +197,8 @@ ChildProcess ChildProcess::run(const std::string& program, const std::vector<std
   if (pid == 0) {
     die_with_parent(parent);
     fcntl(sockets.theirs, F_SETFD, 0);
+    if (streams.input >= 0) dup2(streams.input, STDIN_FILENO);
+    if (streams.output >= 0) dup2(streams.output, STDOUT_FILENO);
     execve(program.c_str(), argv.data(), envp.data());
     const int error = errno;
     const ssize_t told = write(exec_report.theirs, &error, sizeof error);
@@ -207,8 +217,8 @@ ChildProcess ChildProcess::run(const std::string& program, const std::vector<std
   return child;
 }
 
-ChildProcess ChildProcess::run_self(const std::vector<std::string>& arguments) {
-  return run("/proc/self/exe", arguments);
+ChildProcess ChildProcess::run_self(const std::vector<std::string>& arguments, StandardStreams streams) {
+  return run("/proc/self/exe", arguments, streams);
 }
 
 ChildProcess::~ChildProcess() { kill(); }

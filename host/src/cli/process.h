@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace cdmf::ipc::cli {
@@ -22,6 +23,9 @@ class ControlChannel {
   ~ControlChannel();
   ControlChannel(ControlChannel&& other) noexcept;
   ControlChannel& operator=(ControlChannel&& other) noexcept;
+
+  /// Two ends of one connection, for two threads of one process. throws  std::system_error.
+  [[nodiscard]] static std::pair<ControlChannel, ControlChannel> pair();
 
   /// The channel to the parent that ChildProcess::run or run_self gave this program, or nothing when it was started
   /// otherwise. The first call takes it; it is not passed on to this program's own children.
@@ -54,6 +58,12 @@ struct ExitStatus {
   [[nodiscard]] std::string text() const;  // "exit code 3", "signal 9 (Killed)"
 };
 
+/// Standard streams of a program that is started: descriptors of the caller, -1 = the caller's own stream.
+struct StandardStreams {
+  int input = -1;
+  int output = -1;
+};
+
 /// A running child. The kernel kills it when the thread that started it ends, so a killed parent leaves nothing behind;
 /// hence start children on a thread that outlives them. Destroying the object kills and reaps it. Not thread-safe.
 class ChildProcess {
@@ -63,13 +73,14 @@ class ChildProcess {
   /// std::system_error when the system has no process or socket to give.
   [[nodiscard]] static ChildProcess call(const std::function<int(ControlChannel&)>& body);
 
-  /// Starts `program` (a path) with `arguments` (without the program's name). It inherits standard streams and
-  /// environment, and finds its end of the channel with ControlChannel::from_parent().
-  /// throws  std::system_error, also when `program` cannot be executed.
-  [[nodiscard]] static ChildProcess run(const std::string& program, const std::vector<std::string>& arguments);
+  /// Starts `program` (a path) with `arguments` (without the program's name). It inherits the environment and, unless
+  /// `streams` says otherwise, the standard streams, and finds its end of the channel with
+  /// ControlChannel::from_parent(). throws  std::system_error, also when `program` cannot be executed.
+  [[nodiscard]] static ChildProcess run(const std::string& program, const std::vector<std::string>& arguments,
+                                        StandardStreams streams = {});
 
   /// run() for the program that is running now, even when its file has been replaced since.
-  [[nodiscard]] static ChildProcess run_self(const std::vector<std::string>& arguments);
+  [[nodiscard]] static ChildProcess run_self(const std::vector<std::string>& arguments, StandardStreams streams = {});
 
   ~ChildProcess();
   ChildProcess(ChildProcess&& other) noexcept;

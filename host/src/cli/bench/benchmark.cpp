@@ -1,0 +1,206 @@
+#include "cli/bench/benchmark.h"
+
+#include <algorithm>
+#include <numeric>
+#include <optional>
+
+#include "cli/bench/bench_peer.h"
+#include "cli/bench/payload.h"
+#include "cli/bench/round_trips.h"
+#include "cli/command_error.h"
+
+namespace cdmf::ipc::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::nanoseconds;
+
+// A stream of small messages is published in batches of so many bytes, or of one message when that is larger.
+constexpr std::size_t kBatchBytes = std::size_t{4} << 10;
+// Batches of round trips: long enough to hide the clock, short enough that most of them are undisturbed.
+constexpr auto kBatchTime = std::chrono::microseconds(30);
+
+double mean(double a, double b) { return (a + b) / 2; }
+
+class Client {
+ public:
+  Client(Transport& transport, BenchmarkPeer peer, const BenchmarkOptions& options)
+      : transport_(transport),
+        peer_(std::move(peer)),
+        options_(options),
+        outgoing_(options.size_bytes),
+        expected_(options.size_bytes) {
+    transport_.setPeerCallback([this](const PeerEvent& event) {
+      if (event.kind == PeerEvent::Kind::DISCONNECTED) ended_ = event.reason;
+    });
+  }
+  ~Client() { transport_.setPeerCallback({}); }
+
+  RoundTrips ping_pong(nanoseconds budget) {
+    begin_round("pingpong");
+    const std::size_t batch = trips_per_batch();
+    auto trips = measure_round_trips([this] { round_trip(); }, budget, batch);
+    end_round();
+    return trips;
+  }
+
+  // Messages per second.
+  double stream(nanoseconds budget) {
+    begin_round("stream");
+    const std::size_t batch = std::max<std::size_t>(1, kBatchBytes / options_.size_bytes);
+    const auto begin = Clock::now();
+    do {
+      for (std::size_t i = 0; i + 1 < batch; ++i) send_next(false);
+      send_next(true);
+    } while (Clock::now() - begin < budget);
+    const std::uint64_t count = sequence_;
+    end_round();  // The peer has read and checked all of them before it says so.
+    return static_cast<double>(count) / std::chrono::duration<double>(Clock::now() - begin).count();
+  }
+
+ private:
+  void begin_round(const char* kind) {
+    sequence_ = 0;
+    if (!peer_.control.send_line(kind)) fail("cannot start a round");
+    expect_line("serving");
+  }
+
+  void end_round() {
+    MessageView last;
+    last.type = MessageType::CONTROL;
+    last.id = sequence_;
+    check_sent(transport_.send(last));
+    expect_line("done");
+  }
+
+  void expect_line(const std::string& expected) {
+    std::string line;
+    const auto outcome = peer_.control.read_line(line, kPeerSilenceMax);
+    if (outcome == ControlChannel::ReadOutcome::timed_out) throw_silent_peer();
+    if (outcome == ControlChannel::ReadOutcome::closed || line != expected) fail(line);
+  }
+
+  void send_next(bool flush) {
+    MessageView message;
+    message.id = sequence_;
+    message.payload = outgoing_.numbered(sequence_);
+    check_sent(transport_.send(message, SendOptions{.flush = flush}));
+    ++sequence_;
+  }
+
+  void round_trip() {
+    const std::uint64_t sequence = sequence_;
+    send_next(true);
+    receive_some(
+        transport_,
+        [&](const MessageView& message) {
+          if (expected_.check(message.payload, sequence)) return;
+          throw CommandError("the answer to message " + std::to_string(sequence) + " is wrong");
+        },
+        [this] {
+          if (ended_) fail(to_string(*ended_));
+        });
+  }
+
+  std::size_t trips_per_batch() {
+    constexpr int kTrips = 16;
+    const auto begin = Clock::now();
+    for (int i = 0; i < kTrips; ++i) round_trip();
+    const nanoseconds one = (Clock::now() - begin) / kTrips;
+    return static_cast<std::size_t>(
+        std::clamp<nanoseconds::rep>(nanoseconds(kBatchTime) / std::max(one, nanoseconds(1)), 2, 256));
+  }
+
+  void check_sent(const TransportResult<>& sent) {
+    if (!sent.success()) fail(sent.text());
+  }
+
+  // What the peer says of itself explains more than what the transport noticed of it.
+  [[noreturn]] void fail(const std::string& noticed) {
+    std::string line = noticed;
+    while (line.rfind("error ", 0) != 0) {
+      std::string next;
+      if (peer_.control.read_line(next, std::chrono::milliseconds(500)) != ControlChannel::ReadOutcome::line) break;
+      line = next;
+    }
+    if (line.rfind("error ", 0) == 0) throw CommandError("the other side of the benchmark: " + line.substr(6));
+    const std::string end = peer_.end();
+    throw_lost_peer(noticed + (end.empty() ? "" : " (" + end + ")"));
+  }
+
+  Transport& transport_;
+  BenchmarkPeer peer_;
+  const BenchmarkOptions& options_;
+  TestPayload outgoing_;
+  TestPayload expected_;
+  std::uint64_t sequence_ = 0;
+  std::optional<TransportError> ended_;
+};
+
+// One value per round.
+struct Series {
+  std::vector<double> transport, cache_line, unix_rtt, futex, unix_writes, copy;
+};
+
+}  // namespace
+
+BenchmarkResult run_benchmark(Transport& transport, BenchmarkPeer peer, const BenchmarkOptions& options) {
+  const ScopedPin pin(options.cpus.first);
+  const bool ping_pong = options.pattern == Pattern::PINGPONG;
+  const CpuPair& cpus = options.cpus;
+  const std::size_t size = options.size_bytes;
+  const auto part = [&](int percent) { return options.round * percent / 100; };
+
+  Client client(transport, std::move(peer), options);
+  const CopyGeometry geometry = choose_copy_geometry(cpus, 3, std::chrono::milliseconds(5));
+  Series series;
+  auto histogram = std::make_unique<LatencyHistogram>();
+  for (int round = -1; round < options.rounds; ++round) {
+    // What the ratios need is measured before and after, as the machine may change its speed in between.
+    double cache_line = cache_line_round_trip(cpus, part(ping_pong ? 10 : 5)).untimed_ns;
+    double copy = copy_bytes_per_second(cpus, geometry, part(ping_pong ? 5 : 10));
+    double unix_rtt = socket_round_trip(cpus, size, part(8)).untimed_ns;
+    double transported = 0;
+    if (ping_pong) {
+      const RoundTrips trips = client.ping_pong(part(50));
+      transported = trips.untimed_ns;
+      if (round >= 0) histogram->merge(trips.timed);
+      cache_line = mean(cache_line, cache_line_round_trip(cpus, part(10)).untimed_ns);
+      unix_rtt = mean(unix_rtt, socket_round_trip(cpus, size, part(7)).untimed_ns);
+    } else {
+      transported = client.stream(part(50));
+      copy = mean(copy, copy_bytes_per_second(cpus, geometry, part(10)));
+    }
+    const double futex = futex_round_trip(cpus, part(5)).untimed_ns;
+    const double unix_writes = socket_messages_per_second(cpus, size, part(5));
+    if (round < 0) continue;
+    series.transport.push_back(transported);
+    series.cache_line.push_back(cache_line);
+    series.unix_rtt.push_back(unix_rtt);
+    series.futex.push_back(futex);
+    series.unix_writes.push_back(unix_writes);
+    series.copy.push_back(copy);
+  }
+
+  BenchmarkResult result;
+  const double middle = median(series.transport).value_or(0);
+  result.msgs_per_s = ping_pong ? (middle > 0 ? 1e9 / middle : 0) : middle;
+  result.bytes_per_s = result.msgs_per_s * static_cast<double>(size);
+  result.limit = {median(series.cache_line).value_or(0), median(series.unix_rtt).value_or(0),
+                  median(series.futex).value_or(0), median(series.unix_writes).value_or(0),
+                  median(series.copy).value_or(0)};
+  if (ping_pong) {
+    result.rtt_ns = middle;
+    result.rtt = summarize(*histogram);
+    result.ratio_to_limit = spread_of_ratios(series.transport, series.cache_line).value_or(Spread{});
+    result.ratio_to_unix = spread_of_ratios(series.transport, series.unix_rtt).value_or(Spread{});
+  } else {
+    std::vector<double> bytes = series.transport;
+    for (auto& value : bytes) value *= static_cast<double>(size);
+    result.ratio_to_limit = spread_of_ratios(bytes, series.copy).value_or(Spread{});
+    result.ratio_to_unix = spread_of_ratios(series.transport, series.unix_writes).value_or(Spread{});
+  }
+  return result;
+}
+
+}  // namespace cdmf::ipc::cli

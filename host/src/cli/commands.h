@@ -1,0 +1,62 @@
+#pragma once
+// cli/commands.h: what each command of `cdmf` is asked. main.cpp reads the words, one file per command does the work.
+// Every command_…() returns an exit code or throws CommandError (cli/command_error.h).
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace cdmf::ipc::cli {
+
+/// Options before the command.
+struct ProgramOptions {
+  std::vector<std::string> plugin_paths;
+  std::string log_level;  ///< empty: CDMF_LOG, or else what suits the command
+};
+
+struct RunArguments {
+  std::string file;
+};
+struct TransferArguments {
+  std::string file;
+  std::string transport;  ///< empty: the only one
+  bool raw = false;
+};
+struct PluginArguments {
+  bool all = false;
+  std::string name;
+  std::string format = "text";  ///< text | markdown | yaml
+};
+struct CheckArguments {
+  std::vector<std::string> files;
+};
+struct BenchArguments {
+  std::string file;
+  std::string transport;
+  std::string pattern;  ///< pingpong | stream
+  std::size_t size_bytes = 64;
+  double seconds = 1;  ///< of each round, limits included
+  int rounds = 10;
+  bool json = false;
+};
+struct BenchPeerArguments {
+  std::string file;
+  std::string transport;
+  std::string endpoint;
+  std::size_t size_bytes = 64;
+  int cpu = -1;
+};
+
+[[nodiscard]] int command_run(const ProgramOptions& program, const RunArguments& arguments);
+[[nodiscard]] int command_recv(const ProgramOptions& program, const TransferArguments& arguments);
+[[nodiscard]] int command_send(const ProgramOptions& program, const TransferArguments& arguments);
+[[nodiscard]] int command_plugins_list(const ProgramOptions& program, const PluginArguments& arguments);
+[[nodiscard]] int command_plugins_inspect(const ProgramOptions& program, const PluginArguments& arguments);
+[[nodiscard]] int command_plugins_doc(const ProgramOptions& program, const PluginArguments& arguments);
+[[nodiscard]] int command_check(const ProgramOptions& program, const CheckArguments& arguments);
+[[nodiscard]] int command_bench(const ProgramOptions& program, const BenchArguments& arguments);
+/// The other process of a benchmark; started by `bench` alone.
+[[nodiscard]] int command_bench_peer(const ProgramOptions& program, const BenchPeerArguments& arguments);
+[[nodiscard]] int command_demo(const ProgramOptions& program);
+
+}  // namespace cdmf::ipc::cli

@@ -1,0 +1,175 @@
+// The program `cdmf`: reads the command line and hands it to one of the commands in cli/commands.h.
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+
+#include "cli/command_error.h"
+#include "cli/commands.h"
+
+namespace {
+
+using namespace cdmf::ipc::cli;
+
+constexpr char kFooter[] =
+    "\nExit codes: 0 done; 1 failed, standard error says why; 2 wrong words on the command line."
+    "\nPlugins are searched in --plugin-path, CDMF_PLUGIN_PATH, the file's plugins.search_paths, and beside the "
+    "program.";
+
+/// Every command's words, and what to call for the one that was given.
+class CommandLine {
+ public:
+  CommandLine() {
+    app_.set_version_flag("--version", "cdmf " CDMF_VERSION);
+    app_.require_subcommand(1);
+    app_.footer(kFooter);
+    app_.add_option("--plugin-path", program_.plugin_paths, "Folder with transport plugins, searched first; repeatable")
+        ->option_text("DIR")
+        ->allow_extra_args(false);
+    app_.add_option("--log-level", program_.log_level, "trace | debug | info | warning | error (or CDMF_LOG)")
+        ->option_text("LEVEL");
+    add_run();
+    add_transfer("recv", "Receive from one sender and write to standard output", command_recv,
+                 "Server side. One message a line, or with --raw the bytes as they came. Exits 0 when the sender has "
+                 "closed and everything was written, 1 when it died or anything was lost.");
+    add_transfer("send", "Send standard input", command_send,
+                 "Client side. One message a line, or with --raw pieces of at most max_message_size. Waits up to "
+                 "connect_timeout for the receiver to be there, and as long as it lives when it is slow. Exits 0 when "
+                 "the transport has accepted everything.");
+    add_plugins();
+    add_check();
+    add_bench();
+    auto* demo = command(app_, "demo", "Send a file over each transport by changing one word of YAML",
+                         [this] { return command_demo(program_); });
+    demo->footer(
+        "Uses two processes where the transport can, checks the file's SHA-256 at both ends, and measures each "
+        "transport beside what this machine can do at best. Takes about half a minute.");
+  }
+
+  int run(int argc, char** argv) {
+    try {
+      app_.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+      return app_.exit(error) == 0 ? kExitOk : kExitUsage;
+    }
+    return work_();
+  }
+
+ private:
+  CLI::App* command(CLI::App& parent, const char* name, const char* summary, std::function<int()> work) {
+    CLI::App* added = parent.add_subcommand(name, summary);
+    added->fallthrough();  // So that --plugin-path may also follow the command.
+    added->final_callback([this, work = std::move(work)] { work_ = work; });
+    return added;
+  }
+
+  static void add_file(CLI::App* to, std::string& file) {
+    to->add_option("FILE", file, "YAML configuration")->required();
+  }
+
+  void add_run() {
+    auto* run = command(app_, "run", "Run every transport of a file as an echo service",
+                        [this] { return command_run(program_, run_arguments_); });
+    add_file(run, run_arguments_.file);
+    run->footer(
+        "Answers each REQUEST with a RESPONSE of the same content. Prints 'ready' when all transports work, stops "
+        "on SIGINT or SIGTERM, prints what it counted and exits 0.");
+  }
+
+  void add_transfer(const char* name, const char* summary, int (*work)(const ProgramOptions&, const TransferArguments&),
+                    const char* footer) {
+    auto* transfer = command(app_, name, summary, [this, work] { return work(program_, transfer_); });
+    add_file(transfer, transfer_.file);
+    transfer->add_option("--transport", transfer_.transport, "Which transport of the file; not needed with only one")
+        ->option_text("NAME");
+    transfer->add_flag("--raw", transfer_.raw, "A stream of bytes instead of lines");
+    transfer->footer(footer);
+  }
+
+  void add_plugins() {
+    auto* plugins = app_.add_subcommand("plugins", "Look at transport plugins");
+    plugins->require_subcommand(1);
+    plugins->fallthrough();
+    auto* list = command(*plugins, "list", "Table of usable plugins",
+                         [this] { return command_plugins_list(program_, plugin_); });
+    list->add_flag("--all", plugin_.all, "Also those that are refused or hidden by another, with the reason");
+    auto* inspect = command(*plugins, "inspect", "Everything a plugin says of itself",
+                            [this] { return command_plugins_inspect(program_, plugin_); });
+    inspect->add_option("NAME", plugin_.name, "Type, as after `type:` in YAML")->required();
+    auto* doc = command(*plugins, "doc", "Manual of a plugin's options",
+                        [this] { return command_plugins_doc(program_, plugin_); });
+    doc->add_option("NAME", plugin_.name, "Type, as after `type:` in YAML")->required();
+    doc->add_option("--format", plugin_.format, "text | markdown | yaml")
+        ->option_text("FORMAT")
+        ->check(CLI::IsMember({"text", "markdown", "yaml"}));
+  }
+
+  void add_check() {
+    auto* check = command(app_, "check", "Check configurations without starting anything",
+                          [this] { return command_check(program_, check_); });
+    check->add_option("FILE", check_.files, "YAML configurations")->required();
+    check->footer("Prints every problem as file:line:column and exits 1 if there is any.");
+  }
+
+  void add_bench() {
+    auto* bench = command(app_, "bench", "Measure a transport beside what the machine can do at best",
+                          [this] { return command_bench(program_, bench_); });
+    bench->add_option("--config", bench_.file, "YAML configuration")->required()->option_text("FILE");
+    bench->add_option("--transport", bench_.transport, "Which transport of the file; not needed with only one")
+        ->option_text("NAME");
+    bench->add_option("--pattern", bench_.pattern, "pingpong | stream")
+        ->required()
+        ->option_text("PATTERN")
+        ->check(CLI::IsMember({"pingpong", "stream"}));
+    bench->add_option("--size", bench_.size_bytes, "Payload bytes of each message, at least 1")
+        ->required()
+        ->option_text("N")
+        ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 32));
+    bench->add_option("--seconds", bench_.seconds, "Length of a round, limits included (default 1)")
+        ->option_text("S")
+        ->check(CLI::Range(0.01, 3600.0));
+    bench->add_option("--rounds", bench_.rounds, "Rounds, besides one to warm up (default 10)")
+        ->option_text("R")
+        ->check(CLI::Range(1, 10000));
+    bench->add_flag("--json", bench_.json, "One JSON object instead of a table");
+    bench->footer(
+        "Two pinned processes (two threads for a transport that stays in one). Each round measures the machine "
+        "too; ratio_to_limit is the median of the rounds' ratios: round trip to that of a bare cache line, or "
+        "bytes per second to those of a bare copy from core to core.");
+
+    auto* peer = command(app_, "bench-peer", "", [this] { return command_bench_peer(program_, bench_peer_); });
+    peer->group("");  // Not in --help: only `bench` starts it.
+    peer->add_option("--config", bench_peer_.file)->required();
+    peer->add_option("--transport", bench_peer_.transport)->required();
+    peer->add_option("--endpoint", bench_peer_.endpoint)->required();
+    peer->add_option("--size", bench_peer_.size_bytes)->required();
+    peer->add_option("--cpu", bench_peer_.cpu)->required();
+  }
+
+  CLI::App app_{"Messages between processes over exchangeable transports.", "cdmf"};
+  std::function<int()> work_;
+  ProgramOptions program_;
+  RunArguments run_arguments_;
+  TransferArguments transfer_;
+  PluginArguments plugin_;
+  CheckArguments check_;
+  BenchArguments bench_;
+  BenchPeerArguments bench_peer_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  // A reader that goes away is an error with a text, not a silent death.
+  std::signal(SIGPIPE, SIG_IGN);
+  CommandLine line;
+  try {
+    return line.run(argc, argv);
+  } catch (const CommandError& error) {
+    std::fprintf(stderr, "cdmf: %s\n", error.what());
+    return error.exit_code();
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "cdmf: %s\n", error.what());
+    return kExitFailure;
+  }
+}
