@@ -1,5 +1,7 @@
 #include "driver_handle.h"
 
+#include <cstddef>
+
 namespace cdmf::ipc {
 namespace {
 
@@ -25,11 +27,17 @@ TransportResult<std::shared_ptr<DriverHandle>> make_driver(const cdmf_plugin& pl
   error.struct_size = sizeof error;
   const cdmf_status status = plugin.create(host, &config, &driver, &error);
   if (status != CDMF_OK) {
-    return {static_cast<TransportError>(status),
-            error.message[0] != '\0' ? error.message
-                                     : std::string("plugin ") + plugin.type + " made no driver and gave no reason"};
+    error.message[sizeof error.message - 1] = '\0';  // A plugin in C may have forgotten it.
+    return {to_error(status), error.message[0] != '\0'
+                                  ? error.message
+                                  : std::string("plugin ") + plugin.type + " made no driver and gave no reason"};
   }
   if (!table_is_whole(driver)) {
+    constexpr std::size_t kKnowsDestroy = offsetof(cdmf_driver_ops, destroy) + sizeof driver.ops->destroy;
+    if (driver.self != nullptr && driver.ops != nullptr && driver.ops->struct_size >= kKnowsDestroy &&
+        driver.ops->destroy != nullptr) {
+      driver.ops->destroy(driver.self);
+    }
     return {TransportError::PLUGIN_ERROR, std::string("plugin ") + plugin.type +
                                               " made a driver whose function table is incomplete; rebuild it with this "
                                               "version's ipc/plugin_abi.h"};

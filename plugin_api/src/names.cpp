@@ -54,6 +54,11 @@ const char* to_string(TransportError error) noexcept {
   return row != nullptr ? row->name : "UNKNOWN";
 }
 
+TransportError to_error(cdmf_status status) noexcept {
+  const auto error = static_cast<TransportError>(status);
+  return find_error(error) != nullptr ? error : TransportError::INTERNAL_ERROR;
+}
+
 const char* describe(TransportError error) noexcept {
   const ErrorName* row = find_error(error);
   return row != nullptr ? row->description : "a code this version does not know";

@@ -11,33 +11,41 @@ namespace cdmf::ipc {
 
 class PeerTable {
  public:
-  /// False when it was there already (a client knows its server from attach() before the driver reports it).
-  bool add(PeerId peer) {
+  /// A client knows its server from attach(), before the driver reports it.
+  void add(PeerId peer) {
     const std::lock_guard lock(mutex_);
-    if (std::find(peers_.begin(), peers_.end(), peer) != peers_.end()) return false;
-    peers_.push_back(peer);
+    if (find(peer) == peers_.end()) peers_.push_back({peer, false});
     update();
-    return true;
   }
-  bool remove(PeerId peer) {
+  /// The program is about to be told of it.
+  void announce(PeerId peer) {
     const std::lock_guard lock(mutex_);
-    const auto found = std::find(peers_.begin(), peers_.end(), peer);
-    if (found == peers_.end()) return false;
-    peers_.erase(found);
+    auto found = find(peer);
+    if (found == peers_.end()) found = peers_.insert(found, {peer, false});
+    found->announced = true;
     update();
-    return true;
   }
-  /// Empties the table; returns who was in it.
+  void remove(PeerId peer) {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(peers_, [&](const Peer& each) { return each.id == peer; });
+    update();
+  }
+  /// Empties the table; returns those that the program was told of.
   std::vector<PeerId> clear() {
     const std::lock_guard lock(mutex_);
-    std::vector<PeerId> gone;
-    gone.swap(peers_);
+    std::vector<PeerId> told;
+    for (const Peer& peer : peers_) {
+      if (peer.announced) told.push_back(peer.id);
+    }
+    peers_.clear();
     update();
-    return gone;
+    return told;
   }
   [[nodiscard]] std::vector<PeerId> all() const {
     const std::lock_guard lock(mutex_);
-    return peers_;
+    std::vector<PeerId> ids;
+    for (const Peer& peer : peers_) ids.push_back(peer.id);
+    return ids;
   }
   [[nodiscard]] std::size_t count() const noexcept { return count_.load(std::memory_order_relaxed); }
   /// The only peer; kNoPeer when there are none or several. Relaxed: a sender that learns of a peer a moment later is
@@ -45,13 +53,20 @@ class PeerTable {
   [[nodiscard]] PeerId sole() const noexcept { return sole_.load(std::memory_order_relaxed); }
 
  private:
+  struct Peer {
+    PeerId id;
+    bool announced;
+  };
+  [[nodiscard]] std::vector<Peer>::iterator find(PeerId peer) {
+    return std::find_if(peers_.begin(), peers_.end(), [&](const Peer& each) { return each.id == peer; });
+  }
   void update() noexcept {
     count_.store(peers_.size(), std::memory_order_relaxed);
-    sole_.store(peers_.size() == 1 ? peers_.front() : kNoPeer, std::memory_order_relaxed);
+    sole_.store(peers_.size() == 1 ? peers_.front().id : kNoPeer, std::memory_order_relaxed);
   }
 
   mutable std::mutex mutex_;
-  std::vector<PeerId> peers_;
+  std::vector<Peer> peers_;
   std::atomic<std::size_t> count_{0};
   std::atomic<PeerId> sole_{kNoPeer};
 };

@@ -54,20 +54,27 @@ void Transport::setErrorCallback(ErrorCallback callback) { core_->set_error_call
 void Transport::setStateChangeCallback(StateChangeCallback callback) { core_->set_state_callback(std::move(callback)); }
 void Transport::setPeerCallback(PeerCallback callback) { core_->set_peer_callback(std::move(callback)); }
 
-Transport::Receiver Transport::begin_poll() {
-  DriverHandle* const driver = core_->begin_poll();
+Transport::Receiver Transport::begin_poll(TransportCore& core) {
+  DriverHandle* const driver = core.begin_poll();
   return driver == nullptr ? Receiver{} : Receiver{&driver->ops(), driver->self()};
 }
-void Transport::handle_exception_view(const cdmf_view& view) { core_->handle_exception_view(view); }
-void Transport::end_poll(std::size_t messages, std::uint64_t bytes) { core_->end_poll(messages, bytes); }
+bool Transport::handle_exception_view(std::shared_ptr<TransportCore> core, const cdmf_view& view) {
+  core->handle_exception_view(view);
+  return !core->ending();
+}
+void Transport::end_poll(TransportCore& core, std::size_t messages, std::uint64_t bytes) {
+  core.end_poll(messages, bytes);
+}
 
 TransportResult<MessagePtr> Transport::receive() { return receive(core_->receive_timeout()); }
 TransportResult<MessagePtr> Transport::receive(std::chrono::nanoseconds timeout) {
+  const auto core = core_;  // A peer or state callback may destroy this Transport.
   const std::uint64_t deadline = deadline_after(timeout);
   MessagePtr message;
   for (int late_looks = 0;;) {
     poll([&](const MessageView& view) { message = std::make_unique<Message>(view); }, 1);
     if (message != nullptr) return message;
+    if (core->ending()) return {TransportError::INTERRUPTED, "a callback stopped this Transport"};
     // Even a time-out of 0 looks twice: the first poll() may have met only the arrival of a peer.
     const std::uint64_t now = monotonic_now_ns();
     const bool late = deadline == kNoWait || now >= deadline;

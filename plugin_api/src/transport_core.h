@@ -57,10 +57,14 @@ class TransportCore : public std::enable_shared_from_this<TransportCore> {
   /// Null: polling is not allowed now, or there is nothing to poll.
   DriverHandle* begin_poll();
   void handle_exception_view(const cdmf_view& view);
+  void count_received(std::size_t messages, std::uint64_t bytes) noexcept;
   void end_poll(std::size_t messages, std::uint64_t bytes);
+  [[nodiscard]] bool ending() const noexcept { return own_end_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::chrono::nanoseconds receive_timeout() const noexcept;
   TransportResult<> await(std::chrono::nanoseconds timeout);
+  TransportResult<> await_attempt(std::uint64_t deadline);
   void interrupt();
+  void wake_driver();
   TransportResult<HeldMessage> hold(const MessageView& view);
   [[nodiscard]] int poll_fd();
   [[nodiscard]] cdmf_arm_result arm();
@@ -68,9 +72,11 @@ class TransportCore : public std::enable_shared_from_this<TransportCore> {
   // Looking.
   [[nodiscard]] TransportState state() const noexcept { return state_.load(std::memory_order_acquire); }
   [[nodiscard]] TransportStats stats() const;
-  void reset_stats() { counters_.reset(); }
+  void reset_stats() {
+    if (!forked()) counters_.reset();
+  }
   [[nodiscard]] TransportInfo info() const;
-  [[nodiscard]] std::vector<PeerId> peers() const { return peers_.all(); }
+  [[nodiscard]] std::vector<PeerId> peers() const { return forked() ? std::vector<PeerId>{} : peers_.all(); }
   TransportResult<> disconnect_peer(PeerId peer);
 
  private:
@@ -87,6 +93,7 @@ class TransportCore : public std::enable_shared_from_this<TransportCore> {
   void set_state(TransportState next);
   void begin_receiving();
   void pause_receiving();
+  void refuse_senders();
   /// Ends all links; with a ControlCall held, or on the I/O thread that ended itself.
   enum class Reporting { NORMAL, SILENT };
   void close_links(Reporting reporting = Reporting::NORMAL);
@@ -95,13 +102,16 @@ class TransportCore : public std::enable_shared_from_this<TransportCore> {
   void stop_if_asked();
   void finish_own_end();
   [[nodiscard]] std::shared_ptr<DriverHandle> driver() const;
+  template <typename Look>
+  void describe_driver(const DriverHandle& driver, Look&& look) const;
 
   // Sending.
   cdmf_status claim(SenderLock& lock, const SendOptions& options, std::size_t size, cdmf_loan& loan);
   cdmf_status wait_for_room(SenderLock& lock, PeerId peer, std::size_t size, std::uint64_t deadline);
   bool wait_for_loan(SenderLock& lock, PeerId peer, std::uint64_t deadline);
+  void forget_loan(const DriverHandle& driver, PeerId peer);
   Status send_failed(cdmf_status status, const SendOptions& options, std::size_t payload_size);
-  [[nodiscard]] Status check_outgoing(const MessageView& message) const;
+  [[nodiscard]] Status check_outgoing(const MessageView& message);
   void count_sent(std::size_t payload_size) noexcept;
 
   // Receiving.
@@ -127,7 +137,7 @@ class TransportCore : public std::enable_shared_from_this<TransportCore> {
   const std::shared_ptr<const void> library_;
   const cdmf_host* const host_;
 
-  // Written by control calls only, while nobody sends or receives.
+  // Written by control calls only, while nobody sends or receives: a sender reads it with sender_mutex_ and sendable_.
   TransportConfig config_;
   Role role_ = Role::CLIENT;
   std::shared_ptr<DriverHandle> driver_;  // Replaced under life_mutex_.
@@ -138,19 +148,22 @@ class TransportCore : public std::enable_shared_from_this<TransportCore> {
   std::atomic<TransportState> state_{TransportState::UNINITIALIZED};
   PeerTable peers_;
   Counters counters_;
-  mutable std::mutex info_mutex_;  // The driver's texts live until the next describe().
+  mutable std::mutex info_mutex_;  // The driver's texts live until the next describe(). And label_.
+  std::string label_;              // For messages: type, endpoint, name.
 
   // What threads wait for; guarded by life_mutex_, and also read without it where a late look does no harm.
   mutable std::mutex life_mutex_;
   std::condition_variable life_changed_;
   bool control_busy_ = false;
   bool joining_ = false;
+  std::atomic<bool> own_end_{false};  // stop() was called inside a callback: whoever ran that ends the links.
   bool orphaned_ = false;
   bool receiver_busy_ = false;
   std::atomic<bool> stop_requested_{false};
   std::atomic<bool> pausing_{false};
   std::atomic<bool> receiving_{false};  // There are links, or attempts to make one.
   std::atomic<bool> callback_set_{false};
+  std::atomic<bool> interrupted_{false};  // By the program; the driver is also interrupted for other reasons.
 
   // Receiving side.
   CallbackGate gate_;
@@ -164,13 +177,22 @@ class TransportCore : public std::enable_shared_from_this<TransportCore> {
   std::chrono::nanoseconds backoff_{0};
   TransportError last_attempt_error_ = TransportError::SUCCESS;
   TransportError end_reason_ = TransportError::SUCCESS;  // Why the last link of a client ended.
+  bool wait_fault_reported_ = false;
   std::minstd_rand jitter_{std::random_device{}()};
 
   // Sending side.
   alignas(64) std::mutex sender_mutex_;
   std::condition_variable loan_ended_;
-  std::vector<std::pair<PeerId, std::thread::id>> open_loans_;  // Guarded by sender_mutex_.
+  struct OpenLoan {
+    const DriverHandle* driver;  // Another driver, after cleanup() and init(), counts its peers anew.
+    PeerId peer;
+    std::thread::id taker;
+  };
+  std::vector<OpenLoan> open_loans_;  // Guarded by sender_mutex_.
   std::atomic<bool> sendable_{false};
+  // Of config_, for calls that come while init() writes it.
+  std::atomic<bool> many_senders_{true};
+  std::atomic<std::uint64_t> payload_bytes_max_{0};  // As agreed with the server: it may allow more than was asked for.
   std::atomic<int> waiting_senders_{0};
 };
 

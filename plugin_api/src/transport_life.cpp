@@ -2,6 +2,8 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <cstring>
+#include <system_error>
 
 #include "deadline.h"
 #include "transport_core.h"
@@ -38,8 +40,9 @@ bool worth_retrying(TransportError error) noexcept {
   }
 }
 
+/// error.message as text: a driver in C may have forgotten the NUL.
 TransportResult<> from(cdmf_status status, const cdmf_error& error) {
-  return {static_cast<TransportError>(status), error.message};
+  return {to_error(status), std::string(error.message, strnlen(error.message, sizeof error.message))};
 }
 
 }  // namespace
@@ -54,8 +57,20 @@ bool TransportCore::forked() const noexcept {
 }
 
 std::string TransportCore::label() const {
-  return std::string(plugin_.type) + " \"" + config_.endpoint + '"' +
-         (config_.name.empty() ? "" : " (transport " + config_.name + ')');
+  const std::lock_guard lock(info_mutex_);
+  return label_.empty() ? plugin_.type : label_;
+}
+
+/// Hands what the driver says of itself to look; its texts live until the next describe().
+template <typename Look>
+void TransportCore::describe_driver(const DriverHandle& driver, Look&& look) const {
+  cdmf_info raw{};
+  raw.struct_size = sizeof raw;
+  raw.address = "";
+  raw.detail = "";
+  const std::lock_guard one_at_a_time(info_mutex_);
+  driver.ops().describe(driver.self(), &raw);
+  look(raw);
 }
 
 std::shared_ptr<DriverHandle> TransportCore::driver() const {
@@ -124,8 +139,15 @@ TransportResult<> TransportCore::init(const TransportConfig& given) {
     const std::lock_guard lock(life_mutex_);
     driver_ = std::move(made.value);
   }
-  config_ = std::move(config);
-  role_ = role;
+  {
+    const std::scoped_lock lock(sender_mutex_, info_mutex_);
+    config_ = std::move(config);
+    role_ = role;
+    label_ = std::string(plugin_.type) + " \"" + config_.endpoint + '"' +
+             (config_.name.empty() ? "" : " (transport " + config_.name + ')');
+  }
+  many_senders_ = config_.senders == Senders::MANY;
+  payload_bytes_max_ = config_.max_message_size;
   set_state(TransportState::INITIALIZED);
   return {};
 }
@@ -141,11 +163,16 @@ TransportResult<> TransportCore::start() {
   {
     const std::lock_guard lock(life_mutex_);
     stop_requested_ = false;
+    own_end_ = false;
     pausing_ = false;
     receiving_ = false;
   }
   if (config_.receive == Receive::THREAD) {
-    io_thread_ = std::thread([self = shared_from_this()] { self->io_loop(); });
+    try {
+      io_thread_ = std::thread([self = shared_from_this()] { self->io_loop(); });
+    } catch (const std::system_error& problem) {
+      return {TransportError::RESOURCE_EXHAUSTED, label() + ": no I/O thread: " + problem.what()};
+    }
   }
   set_state(TransportState::STARTED);
   stop_if_asked();
@@ -154,6 +181,8 @@ TransportResult<> TransportCore::start() {
 
 TransportResult<> TransportCore::open_driver() {
   if (opened_) return {};
+  // A Loan that outlived the links may be committed or aborted meanwhile.
+  const std::lock_guard lock(sender_mutex_);
   cdmf_error error{};
   error.struct_size = sizeof error;
   const cdmf_status status = driver_->ops().open(driver_->self(), &error);
@@ -180,8 +209,9 @@ TransportResult<> TransportCore::connect(std::optional<std::chrono::nanoseconds>
   }
   if (result) {
     sendable_ = true;
-    begin_receiving();
+    // Before the I/O thread may look: it could meet the end of this link at once, and its RECONNECTING must come last.
     set_state(TransportState::CONNECTED);
+    begin_receiving();
   } else {
     close_links();
     set_state(TransportState::STARTED);
@@ -197,6 +227,11 @@ TransportResult<> TransportCore::attach_once(std::uint64_t deadline) {
   const cdmf_status status = driver_->ops().attach(driver_->self(), deadline, &peer, &error);
   if (status != CDMF_OK) return from(status, error);
   peers_.add(peer);
+  describe_driver(*driver_, [&](const cdmf_info& agreed) {
+    if (agreed.frame_size_max > CDMF_FRAME_OVERHEAD_MAX) {
+      payload_bytes_max_ = agreed.frame_size_max - CDMF_FRAME_OVERHEAD_MAX;
+    }
+  });
   end_reason_ = TransportError::SUCCESS;
   last_attempt_error_ = TransportError::SUCCESS;
   return {};
@@ -273,9 +308,16 @@ void TransportCore::pause_receiving() {
   }
 }
 
+/// From here on every send() ends with NOT_CONNECTED, one that waits for a Loan too.
+void TransportCore::refuse_senders() {
+  sendable_ = false;
+  const std::lock_guard lock(sender_mutex_);  // Else one between its look and its sleep would miss this.
+  loan_ended_.notify_all();
+}
+
 void TransportCore::close_links(Reporting reporting) {
   if (driver_ == nullptr) return;
-  sendable_ = false;
+  refuse_senders();
   while (waiting_senders_.load() != 0) {
     driver_->ops().interrupt(driver_->self());
     std::this_thread::sleep_for(100us);
@@ -286,7 +328,6 @@ void TransportCore::close_links(Reporting reporting) {
     const std::lock_guard lock(sender_mutex_);
     if (opened_) driver_->ops().close(driver_->self());
     opened_ = false;
-    loan_ended_.notify_all();
   }
   {
     const std::lock_guard lock(life_mutex_);
@@ -325,13 +366,15 @@ void TransportCore::stop_if_asked() {
 
 void TransportCore::stop() {
   if (forked() || state() == TransportState::UNINITIALIZED) return;
+  const bool inside = gate_.inside();
   {
     const std::lock_guard lock(life_mutex_);
     stop_requested_ = true;
+    if (inside) own_end_ = true;
     life_changed_.notify_all();
   }
-  interrupt();
-  if (gate_.inside()) return;  // The thread that runs the callback does the rest when that has returned.
+  wake_driver();
+  if (inside) return;  // The thread that runs the callback does the rest when that has returned.
   const ControlCall control(*this);
   stop_now();
 }
@@ -349,17 +392,18 @@ void TransportCore::join_io_thread() {
   joining_ = false;
 }
 
-/// Last act of an I/O thread: after a stop() inside a callback it ends the links itself. When another thread is about
-/// to join it, that one does.
+/// Last act of an I/O thread: after a stop() inside a callback it ends the links itself, unless another thread is about
+/// to join it. A stop() elsewhere is left to its caller, who flushes and reports.
 void TransportCore::finish_own_end() {
   {
     std::unique_lock lock(life_mutex_);
     receiver_busy_ = false;
     life_changed_.notify_all();
-    life_changed_.wait(lock, [&] { return !control_busy_ || joining_; });
+    life_changed_.wait(lock, [&] { return joining_ || (own_end_ && !control_busy_); });
     if (joining_) return;
     control_busy_ = true;
   }
+  if (state() == TransportState::CONNECTED) (void)flush(kNoPeer, {});
   close_links(Reporting::SILENT);  // No further callback starts.
   state_.store(TransportState::INITIALIZED, std::memory_order_release);
   const std::lock_guard lock(life_mutex_);
@@ -369,10 +413,12 @@ void TransportCore::finish_own_end() {
 }
 
 void TransportCore::cleanup() {
-  if (!control_refusal("cleanup")) return;
+  if (forked()) return;
   stop();
+  if (gate_.inside()) return;
   const ControlCall control(*this);
   if (state() == TransportState::UNINITIALIZED) return;
+  stop_now();  // Again: another thread may have started it in between.
   std::shared_ptr<DriverHandle> last;
   {
     const std::lock_guard lock(life_mutex_);
@@ -397,35 +443,38 @@ void TransportCore::set_state(TransportState next) {
 }
 
 TransportResult<> TransportCore::disconnect_peer(PeerId peer) {
+  if (forked()) return {TransportError::UNSUPPORTED, "disconnectPeer() after fork(): make a new Transport in the child"};
   const auto driver = this->driver();
-  if (forked() || driver == nullptr || !receiving_) return {TransportError::NOT_CONNECTED, {}};
-  return {static_cast<TransportError>(driver->ops().disconnect(driver->self(), peer, CDMF_CONNECTION_CLOSED)), {}};
+  if (driver == nullptr || !receiving_) return {TransportError::NOT_CONNECTED, label() + ": not connected"};
+  const cdmf_status status = driver->ops().disconnect(driver->self(), peer, CDMF_CONNECTION_CLOSED);
+  if (status == CDMF_OK) return {};
+  return {to_error(status), label() + ": no peer " + std::to_string(peer)};
 }
 
 TransportStats TransportCore::stats() const {
+  if (forked()) return {};
   return counters_.snapshot(static_cast<std::uint32_t>(peers_.count()));
 }
 
 TransportInfo TransportCore::info() const {
   TransportInfo info;
   info.type = plugin_.type;
-  info.endpoint = config_.endpoint;
-  info.role = role_;
   info.capabilities = plugin_.capabilities;
-  info.max_message_size = config_.max_message_size;
+  if (forked()) return info;
+  {
+    const std::lock_guard lock(info_mutex_);
+    info.endpoint = config_.endpoint;
+    info.role = role_;
+  }
+  info.max_message_size = payload_bytes_max_;
   const auto driver = this->driver();
   if (driver == nullptr || !receiving_) return info;
-  const std::lock_guard one_at_a_time(info_mutex_);
-  cdmf_info raw{};
-  raw.struct_size = sizeof raw;
-  raw.address = "";
-  raw.detail = "";
-  driver->ops().describe(driver->self(), &raw);
-  info.address = raw.address;
-  info.detail = raw.detail;
-  info.capabilities = raw.capabilities;
-  info.buffer_bytes = raw.buffer_bytes;
-  if (raw.frame_size_max > CDMF_FRAME_OVERHEAD_MAX) info.max_message_size = raw.frame_size_max - CDMF_FRAME_OVERHEAD_MAX;
+  describe_driver(*driver, [&](const cdmf_info& raw) {
+    info.address = raw.address;
+    info.detail = raw.detail;
+    info.capabilities = raw.capabilities;
+    info.buffer_bytes = raw.buffer_bytes;
+  });
   return info;
 }
 

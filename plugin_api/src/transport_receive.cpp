@@ -1,4 +1,7 @@
 // The receiving side: the I/O thread, polling, and callbacks.
+#include <algorithm>
+#include <utility>
+
 #include "deadline.h"
 #include "transport_core.h"
 
@@ -133,6 +136,10 @@ void TransportCore::receive_step() {
   if (count == 0) {
     const cdmf_status waited = ops.await_messages(self, kForever);
     if (waited != CDMF_OK && waited != CDMF_TIMEOUT && waited != CDMF_INTERRUPTED) {
+      if (!std::exchange(wait_fault_reported_, true)) {
+        const CallbackGate::Pass pass(gate_);
+        report(to_error(waited), label() + ": the driver cannot wait for messages; looking every 10ms instead");
+      }
       // A driver that cannot wait must not make this thread spin.
       std::unique_lock lock(life_mutex_);
       life_changed_.wait_for(lock, 10ms, [&] { return stop_requested_ || pausing_; });
@@ -148,7 +155,7 @@ void TransportCore::receive_step() {
       if (views[next].kind == CDMF_VIEW_MESSAGE && !handlers.any()) break;
       dispatch(handlers, views[next++]);
     }
-    end_poll(handlers.messages, handlers.bytes);
+    count_received(handlers.messages, handlers.bytes);
   }
   ops.release_burst(self);
 }
@@ -194,21 +201,21 @@ void TransportCore::handle_exception_view(const cdmf_view& view) {
 }
 
 void TransportCore::peer_connected(PeerId peer) {
-  peers_.add(peer);
+  peers_.announce(peer);
   report_peer({PeerEvent::Kind::CONNECTED, peer, TransportError::SUCCESS, 0});
 }
 
 void TransportCore::peer_disconnected(const cdmf_view& view) {
   peers_.remove(view.peer);
   counters_.recv_errors.fetch_add(view.lost, std::memory_order_relaxed);
-  const auto reason = static_cast<TransportError>(view.reason);
+  const auto reason = to_error(view.reason);
   const CallbackGate::Pass pass(gate_);
   if (reason != TransportError::CONNECTION_CLOSED) {
-    counters_.record_error(reason, label() + ": peer " + std::to_string(view.peer) + ": " + describe(reason));
+    report(reason, label() + ": peer " + std::to_string(view.peer) + ": " + describe(reason));
   }
   report_peer({PeerEvent::Kind::DISCONNECTED, view.peer, reason, view.lost});
   if (role_ == Role::SERVER) return;
-  sendable_ = false;
+  refuse_senders();
   end_reason_ = reason;
   if (config_.auto_reconnect) {
     next_attempt_ns_ = monotonic_now_ns();
@@ -223,17 +230,25 @@ void TransportCore::peer_disconnected(const cdmf_view& view) {
 // ---- Polling ------------------------------------------------------------------------------------------------------
 
 DriverHandle* TransportCore::begin_poll() {
-  if (config_.receive != Receive::POLL || !receiving_.load(std::memory_order_relaxed) || forked()) return nullptr;
+  if (!receiving_.load(std::memory_order_acquire) || config_.receive != Receive::POLL || forked()) return nullptr;
   if (state() == TransportState::RECONNECTING) {
+    const auto self = shared_from_this();  // The state callback may destroy the Transport.
     reconnect_step();
-    if (state() == TransportState::RECONNECTING) return nullptr;
+    if (ending()) stop();
+    if (state() != TransportState::CONNECTED) return nullptr;
   }
   return driver_.get();
 }
 
-void TransportCore::end_poll(std::size_t messages, std::uint64_t bytes) {
+void TransportCore::count_received(std::size_t messages, std::uint64_t bytes) noexcept {
   counters_.messages_received.add(messages);
   counters_.bytes_received.add(bytes);
+}
+
+/// With the burst released. A peer or state callback in it may have asked for the end.
+void TransportCore::end_poll(std::size_t messages, std::uint64_t bytes) {
+  count_received(messages, bytes);
+  if (ending()) stop();
 }
 
 std::chrono::nanoseconds TransportCore::receive_timeout() const noexcept { return config_.receive_timeout; }
@@ -244,33 +259,52 @@ TransportResult<> TransportCore::await(std::chrono::nanoseconds timeout) {
   }
   if (forked()) return {TransportError::UNSUPPORTED, "await() after fork(): make a new Transport in the child"};
   const std::uint64_t deadline = deadline_after(timeout);
-  if (stop_requested_ || !receiving_) {
-    const bool ended = end_reason_ != TransportError::SUCCESS;
-    return {ended ? end_reason_ : TransportError::NOT_CONNECTED, label() + (ended ? ": the link is over" : "")};
-  }
-  if (state() == TransportState::RECONNECTING) {
-    const std::uint64_t now = monotonic_now_ns();
-    const std::uint64_t until = std::min(deadline, next_attempt_ns_);
-    std::unique_lock lock(life_mutex_);
-    if (until > now) {
-      life_changed_.wait_for(lock, std::chrono::nanoseconds(until - now), [&] { return stop_requested_.load(); });
+  for (;;) {
+    if (stop_requested_ || !receiving_) {
+      const bool ended = end_reason_ != TransportError::SUCCESS;
+      return {ended ? end_reason_ : TransportError::NOT_CONNECTED, label() + (ended ? ": the link is over" : "")};
     }
-    if (stop_requested_) return TransportError::INTERRUPTED;
-    return passed(deadline) ? TransportError::TIMEOUT : TransportError::SUCCESS;
+    if (interrupted_.exchange(false)) return TransportError::INTERRUPTED;
+    if (state() == TransportState::RECONNECTING) return await_attempt(deadline);
+    const cdmf_status status = driver_->ops().await_messages(driver_->self(), deadline);
+    // Without interrupted_ it is the leftover of one that was told already, or was meant for another wait.
+    if (status != CDMF_INTERRUPTED) return to_error(status);
   }
-  return static_cast<TransportError>(driver_->ops().await_messages(driver_->self(), deadline));
+}
+
+/// Waits for the next attempt of a reconnection, which poll() makes.
+TransportResult<> TransportCore::await_attempt(std::uint64_t deadline) {
+  const std::uint64_t now = monotonic_now_ns();
+  const std::uint64_t until = std::min(deadline, next_attempt_ns_);
+  std::unique_lock lock(life_mutex_);
+  if (until > now) {
+    life_changed_.wait_for(lock, std::chrono::nanoseconds(until - now), [&] { return stop_requested_ || interrupted_; });
+  }
+  if (interrupted_.exchange(false) || stop_requested_) return TransportError::INTERRUPTED;
+  return passed(deadline) ? TransportError::TIMEOUT : TransportError::SUCCESS;
 }
 
 void TransportCore::interrupt() {
+  if (forked() || config_.receive != Receive::POLL) return;
+  {
+    const std::lock_guard lock(life_mutex_);
+    interrupted_ = true;
+    life_changed_.notify_all();
+  }
+  wake_driver();
+}
+
+void TransportCore::wake_driver() {
   const auto driver = this->driver();
-  if (driver != nullptr && !forked()) driver->ops().interrupt(driver->self());
+  if (driver != nullptr) driver->ops().interrupt(driver->self());
 }
 
 TransportResult<HeldMessage> TransportCore::hold(const MessageView& view) {
   HeldMessage message;
+  if (forked() || driver_ == nullptr) return {TransportError::UNSUPPORTED, "hold() is for handlers of messages"};
   const cdmf_status status = driver_->ops().hold(driver_->self(), view.peer, view.token, &message.held_);
   if (status != CDMF_OK) {
-    return {static_cast<TransportError>(status),
+    return {to_error(status),
             label() + (status == CDMF_UNSUPPORTED ? ": this transport cannot hold messages; copy it"
                                                   : ": too many messages are held; release some, or copy this one")};
   }
@@ -280,12 +314,13 @@ TransportResult<HeldMessage> TransportCore::hold(const MessageView& view) {
 }
 
 int TransportCore::poll_fd() {
+  if (forked()) return -1;
   const auto driver = this->driver();
   return driver != nullptr && receiving_ ? driver->ops().poll_fd(driver->self()) : -1;
 }
 
 cdmf_arm_result TransportCore::arm() {
-  if (!receiving_ || state() == TransportState::RECONNECTING) return CDMF_READY;
+  if (forked() || !receiving_ || state() == TransportState::RECONNECTING) return CDMF_READY;
   return driver_->ops().arm(driver_->self());
 }
 

@@ -10,8 +10,8 @@ namespace cdmf::ipc {
 /// Senders::MANY: one sender at a time. Senders::ONE: nothing.
 class TransportCore::SenderLock {
  public:
-  explicit SenderLock(TransportCore& core) : lock_(core.sender_mutex_, std::defer_lock) {
-    many_ = core.config_.senders == Senders::MANY;
+  explicit SenderLock(TransportCore& core)
+      : lock_(core.sender_mutex_, std::defer_lock), many_(core.many_senders_.load(std::memory_order_relaxed)) {
     lock();
   }
   void lock() {
@@ -25,27 +25,34 @@ class TransportCore::SenderLock {
 
  private:
   std::unique_lock<std::mutex> lock_;
-  bool many_ = false;
+  const bool many_;
 };
 
-TransportResult<> TransportCore::check_outgoing(const MessageView& message) const {
-  if (message.payload.size() > config_.max_message_size) {
-    return {TransportError::BUFFER_OVERFLOW, label() + ": a payload of " + std::to_string(message.payload.size()) +
-                                                 " bytes is larger than max_message_size (" +
-                                                 format_size(config_.max_message_size) + "); raise it or split"};
+/// What no driver need be asked about.
+TransportResult<> TransportCore::check_outgoing(const MessageView& message) {
+  const std::uint64_t payload_bytes_max = payload_bytes_max_.load(std::memory_order_relaxed);
+  const bool too_large = message.payload.size() > payload_bytes_max && state() != TransportState::UNINITIALIZED;
+  if (!too_large && message.subject.size() <= kSubjectBytesMax) [[likely]] return {};
+  Status bad;
+  if (too_large) {
+    bad = {TransportError::BUFFER_OVERFLOW, label() + ": a payload of " + std::to_string(message.payload.size()) +
+                                                " bytes is larger than max_message_size (" +
+                                                format_size(payload_bytes_max) + "); raise it or split"};
+  } else {
+    bad = {TransportError::INVALID_MESSAGE, label() + ": a subject of " + std::to_string(message.subject.size()) +
+                                                " bytes is longer than " + std::to_string(kSubjectBytesMax)};
   }
-  if (message.subject.size() > kSubjectBytesMax) {
-    return {TransportError::INVALID_MESSAGE, "a subject of " + std::to_string(message.subject.size()) +
-                                                 " bytes is longer than " + std::to_string(kSubjectBytesMax)};
-  }
-  return {};
+  counters_.send_errors.fetch_add(1, std::memory_order_relaxed);
+  counters_.record_error(bad.error, bad.error_message);
+  return bad;
 }
 
 TransportResult<> TransportCore::send_failed(cdmf_status status, const SendOptions& options,
                                              std::size_t payload_size) {
   counters_.send_errors.fetch_add(1, std::memory_order_relaxed);
-  const auto error = static_cast<TransportError>(status);
+  auto error = to_error(status);
   std::string text;
+  if (options.peer == kAllPeers) error = TransportError::UNSUPPORTED;
   switch (error) {
     case TransportError::BUFFER_FULL:
     case TransportError::TIMEOUT: return error;  // Ordinary: no text, no record.
@@ -63,9 +70,12 @@ TransportResult<> TransportCore::send_failed(cdmf_status status, const SendOptio
              " bytes; the server's max_message_size rules";
       break;
     case TransportError::RESOURCE_EXHAUSTED:
-      text = label() + ": this thread holds a Loan to that peer; commit or abort it first";
+      text = label() + ": out of memory, or this thread holds a Loan to that peer: commit or abort it first";
       break;
-    case TransportError::UNSUPPORTED: text = label() + ": this side of the link cannot send"; break;
+    case TransportError::UNSUPPORTED:
+      text = label() + (options.peer == kAllPeers ? ": kAllPeers is reserved; send to each of getPeers()"
+                                                  : ": this side of the link cannot send");
+      break;
     default: text = label() + ": " + describe(error); break;
   }
   counters_.record_error(error, text);
@@ -102,8 +112,9 @@ cdmf_status TransportCore::claim(SenderLock& lock, const SendOptions& options, s
     }
     if (deadline == kNoWait) return CDMF_BUFFER_FULL;
     const cdmf_status waited = wait_for_room(lock, peer, size, deadline);
-    // An interrupt is meant for close_links(), which has cleared sendable_, or for a receiver: then wait on.
-    if (waited != CDMF_OK && waited != CDMF_INTERRUPTED) return waited;
+    // An interrupt is meant for close_links(), which has cleared sendable_, or for a receiver: then wait on. So does
+    // a TIMEOUT before its time, whatever a driver's clock says.
+    if (waited != CDMF_OK && waited != CDMF_INTERRUPTED && waited != CDMF_TIMEOUT) return waited;
     if (passed(deadline)) return CDMF_TIMEOUT;
   }
 }
@@ -123,25 +134,23 @@ cdmf_status TransportCore::wait_for_room(SenderLock& lock, PeerId peer, std::siz
 /// deadline has passed. False: waiting would be for oneself.
 bool TransportCore::wait_for_loan(SenderLock& lock, PeerId peer, std::uint64_t deadline) {
   const auto holder = [&] {
-    return std::find_if(open_loans_.begin(), open_loans_.end(), [&](const auto& open) { return open.first == peer; });
+    return std::find_if(open_loans_.begin(), open_loans_.end(),
+                        [&](const OpenLoan& open) { return open.driver == driver_.get() && open.peer == peer; });
   };
-  if (!lock.many() || holder() == open_loans_.end() || holder()->second == std::this_thread::get_id()) return false;
+  if (!lock.many() || holder() == open_loans_.end() || holder()->taker == std::this_thread::get_id()) return false;
   if (deadline == kNoWait) return true;
   const auto ended = [&] { return holder() == open_loans_.end() || !sendable_; };
-  while (!ended() && !passed(deadline)) {
-    const std::uint64_t left = deadline - monotonic_now_ns();
-    loan_ended_.wait_for(lock.raw(), std::chrono::nanoseconds(std::min<std::uint64_t>(left, 1'000'000'000)));
+  while (!ended()) {
+    const std::uint64_t now = monotonic_now_ns();
+    if (now >= deadline) break;
+    loan_ended_.wait_for(lock.raw(), std::chrono::nanoseconds(std::min<std::uint64_t>(deadline - now, 1'000'000'000)));
   }
   return true;
 }
 
 TransportResult<> TransportCore::send(const MessageView& message, const SendOptions& options) {
   if (forked()) return {TransportError::UNSUPPORTED, "send() after fork(): make a new Transport in the child"};
-  if (Status bad = check_outgoing(message); !bad) {
-    counters_.send_errors.fetch_add(1, std::memory_order_relaxed);
-    counters_.record_error(bad.error, bad.error_message);
-    return bad;
-  }
+  if (Status bad = check_outgoing(message); !bad) return bad;
   const std::size_t size = frame_size(message.payload.size(), message.subject.size(), 0);
   SenderLock lock(*this);
   cdmf_loan frame;
@@ -172,11 +181,7 @@ TransportResult<Loan> TransportCore::loan(std::size_t payload_size, const LoanOp
   message.id = options.id;
   message.subject = options.subject;
   message.payload = {static_cast<const std::byte*>(nullptr), payload_size};  // For its size alone.
-  if (Status bad = check_outgoing(message); !bad) {
-    counters_.send_errors.fetch_add(1, std::memory_order_relaxed);
-    counters_.record_error(bad.error, bad.error_message);
-    return {bad.error, std::move(bad.error_message)};
-  }
+  if (Status bad = check_outgoing(message); !bad) return {bad.error, std::move(bad.error_message)};
   // Frames are aligned to 16; a padding extension before the payload makes up for the rest.
   const std::size_t padding_max = options.alignment > CDMF_FRAME_ALIGNMENT ? options.alignment : 0;
   SenderLock lock(*this);
@@ -192,6 +197,8 @@ TransportResult<Loan> TransportCore::loan(std::size_t payload_size, const LoanOp
   const std::size_t padding = (options.alignment - after_header % options.alignment) % options.alignment;
   write_frame_header(bytes, message, options.subject.size(), padding);
   if (padding != 0) {
+    // Zeros, so that nothing of this process leaks to the peer with them.
+    std::memset(bytes + kFrameHeaderBytes, 0, padding);
     const std::uint16_t block[2] = {kExtensionPadding, static_cast<std::uint16_t>(padding)};
     std::memcpy(bytes + kFrameHeaderBytes, block, sizeof block);
   }
@@ -203,20 +210,17 @@ TransportResult<Loan> TransportCore::loan(std::size_t payload_size, const LoanOp
   loan.flush_ = options.send.flush;
   loan.core_ = shared_from_this();
   loan.driver_ = driver_;
-  if (lock.many()) open_loans_.emplace_back(loan.loan_.peer, std::this_thread::get_id());
+  if (lock.many()) open_loans_.push_back({driver_.get(), loan.loan_.peer, std::this_thread::get_id()});
   return loan;
 }
 
-namespace {
-
-template <typename OpenLoans>
-void forget(OpenLoans& open_loans, PeerId peer) {
-  std::erase_if(open_loans, [&](const auto& open) { return open.first == peer; });
+void TransportCore::forget_loan(const DriverHandle& driver, PeerId peer) {
+  std::erase_if(open_loans_, [&](const OpenLoan& open) { return open.driver == &driver && open.peer == peer; });
+  loan_ended_.notify_all();
 }
 
-}  // namespace
-
 TransportResult<> TransportCore::commit(Loan& loan, std::size_t payload_size) {
+  if (forked()) return {TransportError::UNSUPPORTED, "commit() after fork(): the Loan is the parent's"};
   if (payload_size > loan.payload_.size()) {
     return {TransportError::INVALID_ARGUMENT, "a loan of " + std::to_string(loan.payload_.size()) +
                                                   " bytes cannot send " + std::to_string(payload_size)};
@@ -229,28 +233,26 @@ TransportResult<> TransportCore::commit(Loan& loan, std::size_t payload_size) {
   const std::shared_ptr<DriverHandle> driver = std::move(loan.driver_);
   SenderLock lock(*this);
   const cdmf_status status = driver->ops().commit(driver->self(), &loan.loan_, size, loan.flush_ ? 1 : 0);
-  if (lock.many()) {
-    forget(open_loans_, loan.loan_.peer);
-    loan_ended_.notify_all();
-  }
+  if (lock.many()) forget_loan(*driver, loan.loan_.peer);
   if (status != CDMF_OK) return send_failed(status, SendOptions{.peer = loan.loan_.peer}, payload_size);
   count_sent(payload_size);
   return {};
 }
 
 void TransportCore::abort(Loan& loan) noexcept {
+  if (forked()) {
+    new std::shared_ptr<DriverHandle>(std::move(loan.driver_));  // The parent's; nothing here may touch or free it.
+    return;
+  }
   const std::shared_ptr<DriverHandle> driver = std::move(loan.driver_);
   SenderLock lock(*this);
   driver->ops().abort(driver->self(), &loan.loan_);
-  if (lock.many()) {
-    forget(open_loans_, loan.loan_.peer);
-    loan_ended_.notify_all();
-  }
+  if (lock.many()) forget_loan(*driver, loan.loan_.peer);
 }
 
 TransportResult<> TransportCore::flush(PeerId peer, std::optional<std::chrono::nanoseconds> timeout) {
   if (forked()) return {TransportError::UNSUPPORTED, "flush() after fork(): make a new Transport in the child"};
-  const std::uint64_t deadline = deadline_after(timeout.value_or(config_.send_timeout));
+  std::optional<std::uint64_t> deadline;
   for (;;) {
     cdmf_status status;
     {
@@ -258,14 +260,14 @@ TransportResult<> TransportCore::flush(PeerId peer, std::optional<std::chrono::n
       if (!sendable_.load(std::memory_order_acquire)) {
         return {TransportError::NOT_CONNECTED, label() + ": no peer is connected"};
       }
-      // Short waits inside, so that other senders get their turn between them.
+      if (!deadline) deadline = deadline_after(timeout.value_or(config_.send_timeout));
       const std::uint64_t slice = deadline_after(std::chrono::milliseconds(10));
-      status = driver_->ops().flush(driver_->self(), peer, lock.many() ? std::min(deadline, slice) : deadline);
+      status = driver_->ops().flush(driver_->self(), peer, lock.many() ? std::min(*deadline, slice) : *deadline);
     }
     if (status == CDMF_OK) return {};
-    if (status != CDMF_INTERRUPTED && (status != CDMF_TIMEOUT || passed(deadline))) {
-      return {static_cast<TransportError>(status), {}};
-    }
+    if (status != CDMF_INTERRUPTED && (status != CDMF_TIMEOUT || passed(*deadline))) return to_error(status);
+    // Between two slices the other senders get their turn: a mutex given up and taken at once would go to nobody else.
+    if (status == CDMF_TIMEOUT) std::this_thread::sleep_for(std::chrono::microseconds(100));
   }
 }
 

@@ -38,6 +38,8 @@ enum class TransportError : cdmf_status {
 
 /// The code as it is written in this file ("BUFFER_FULL"); "UNKNOWN" for a value that is none of them.
 [[nodiscard]] const char* to_string(TransportError error) noexcept;
+/// The same for a status of the plugin boundary: INTERNAL_ERROR when this version does not know the value.
+[[nodiscard]] TransportError to_error(cdmf_status status) noexcept;
 /// One short sentence about the code in general ("no room now; nothing was sent").
 [[nodiscard]] const char* describe(TransportError error) noexcept;
 

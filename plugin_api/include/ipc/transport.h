@@ -168,7 +168,8 @@ class Transport {
   /// Ends everything and joins the I/O thread; flushes like disconnect(). After it no callback runs. Inside a callback
   /// it returns at once, no further callback starts, and the thread ends itself. Idempotent. [any]
   void stop();
-  /// → UNINITIALIZED: stop(), and the driver is freed (after the last Loan and HeldMessage). [control]
+  /// → UNINITIALIZED: stop(), and the driver is freed (after the last Loan and HeldMessage). Inside a callback it is
+  /// stop() alone. [control]
   void cleanup();
 
   // ---- Sending ----------------------------------------------------------------------------------------------------
@@ -207,8 +208,9 @@ class Transport {
 
   /// Hands up to limit received messages to handler(const MessageView&) and returns how many; never waits. Peers that
   /// came or went are reported to the peer callback in between, in order. An exception of the handler reaches the
-  /// caller; that message counts as handed out. The handler must not destroy or stop the Transport. Receive::POLL only.
-  /// [receiver]
+  /// caller; that message counts as handed out. The handler must not destroy or stop the Transport; the peer, state and
+  /// error callbacks that run inside poll() and receive() may: it takes effect when the burst has been given back.
+  /// Receive::POLL only. [receiver]
   template <typename Handler>
   std::size_t poll(Handler&& handler, std::size_t limit = kBurstMax);
   /// Waits for one message: SUCCESS | TIMEOUT | CONNECTION_CLOSED, PEER_DIED … (client: the link is over and will not
@@ -250,36 +252,39 @@ class Transport {
     void* self = nullptr;
   };
   /// Checks that polling is allowed now, tries a due reconnection.
-  [[nodiscard]] Receiver begin_poll();
-  /// A view that is no message, or a malformed frame.
-  void handle_exception_view(const cdmf_view& view);
-  void end_poll(std::size_t messages, std::uint64_t bytes);
+  [[nodiscard]] static Receiver begin_poll(TransportCore& core);
+  /// A view that is no message, or a malformed frame. Its callbacks may destroy the Transport, hence the reference.
+  /// False: a callback stopped the Transport; hand out no more.
+  [[nodiscard]] static bool handle_exception_view(std::shared_ptr<TransportCore> core, const cdmf_view& view);
+  static void end_poll(TransportCore& core, std::size_t messages, std::uint64_t bytes);
 
   std::shared_ptr<TransportCore> core_;
 };
 
 template <typename Handler>
 std::size_t Transport::poll(Handler&& handler, std::size_t limit) {
-  const Receiver receiver = begin_poll();
+  const Receiver receiver = begin_poll(*core_);
   if (receiver.ops == nullptr) return 0;
   cdmf_view views[kBurstMax];
   const std::size_t count = receiver.ops->receive_burst(receiver.self, views, limit < kBurstMax ? limit : kBurstMax);
   if (count == 0) return 0;
   // Releases and counts also when the handler throws; the exception goes to the caller of poll().
   struct Finish {
-    Transport* transport;
+    TransportCore* core;
     Receiver receiver;
+    std::shared_ptr<TransportCore> keep{};  // Set when a callback runs that may destroy the Transport.
     std::size_t messages = 0;
     std::uint64_t bytes = 0;
     ~Finish() {
       receiver.ops->release_burst(receiver.self);
-      transport->end_poll(messages, bytes);
+      end_poll(*core, messages, bytes);
     }
-  } finish{this, receiver};
+  } finish{core_.get(), receiver};
   for (std::size_t i = 0; i < count; ++i) {
     MessageView message;
     if (views[i].kind != CDMF_VIEW_MESSAGE || !read_frame(views[i].frame, views[i].size, message)) {
-      handle_exception_view(views[i]);
+      if (finish.keep == nullptr) finish.keep = core_;
+      if (!handle_exception_view(finish.keep, views[i])) break;
       continue;
     }
     message.peer = views[i].peer;
