@@ -109,7 +109,8 @@ class DriverConfig {
 
 /// A transport. The derived class has a constructor (const DriverConfig&, PluginHost) that may throw ConfigError (or
 /// any std::exception) and takes no system resource: that is open()'s part. Methods may throw; the SDK turns an
-/// exception into CDMF_INTERNAL_ERROR and logs it. Methods of the data path should not.
+/// exception into CDMF_INTERNAL_ERROR (std::bad_alloc: RESOURCE_EXHAUSTED) and puts its text into the call's error, or
+/// into the host's log. Methods of the data path should not throw. The destructor must not.
 class Driver {
  public:
   virtual ~Driver() = default;

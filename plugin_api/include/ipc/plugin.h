@@ -6,10 +6,11 @@
 //   };
 //   constexpr TransportDescription kDescription{.type = "acme", .summary = "…", .properties = kProperties, …};
 //   CDMF_EXPORT_TRANSPORT(AcmeDriver, kDescription)     // at global scope, once, in the plugin's entry file
+#include <cstdio>
 #include <exception>
-#include <memory>
 #include <new>
 #include <span>
+#include <utility>
 
 #include "ipc/driver.h"
 #include "ipc/plugin_abi.h"
@@ -64,108 +65,137 @@ namespace sdk {
 /// The C functions of one driver class. Calls are qualified (D::claim), hence direct and inlined: the boundary costs
 /// the one indirect call of the host.
 template <typename D>
-struct DriverTable {
-  static D& driver(void* self) noexcept { return *static_cast<D*>(self); }
+class DriverTable {
+ public:
+  static cdmf_status create(const cdmf_host* host, const cdmf_config* config, cdmf_driver* out,
+                            cdmf_error* error) noexcept {
+    return guarded(PluginHost(host), error, "its constructor", [&]() -> cdmf_status {
+      out->self = new Instance(*config, host);
+      out->ops = &kOps;
+      return CDMF_OK;
+    });
+  }
 
-  /// The exception barrier.
+ private:
+  /// A driver, and where to tell of what it throws.
+  struct Instance {
+    Instance(const cdmf_config& config, const cdmf_host* services)
+        : driver(DriverConfig(config), PluginHost(services)), host(services) {}
+    D driver;
+    PluginHost host;
+  };
+  static D& driver(void* self) noexcept { return static_cast<Instance*>(self)->driver; }
+  static const PluginHost& host_of(void* self) noexcept { return static_cast<Instance*>(self)->host; }
+
+  /// The exception barrier. Calls with an error text put it there, the others into the host's log.
   template <typename Call>
-  static cdmf_status guarded(cdmf_error* error, const char* what, Call&& call) noexcept {
+  static cdmf_status guarded(const PluginHost& host, cdmf_error* error, const char* what, Call&& call) noexcept {
     try {
       return call();
     } catch (const std::bad_alloc&) {
-      return describe_exception(error, CDMF_RESOURCE_EXHAUSTED, what, "out of memory");
+      return tell(host, error, CDMF_RESOURCE_EXHAUSTED, what, "out of memory");
     } catch (const ConfigError& problem) {
-      return describe_exception(error, CDMF_INVALID_CONFIG, nullptr, problem.what());
+      return tell(host, error, CDMF_INVALID_CONFIG, nullptr, problem.what());
     } catch (const std::exception& problem) {
-      return describe_exception(error, CDMF_INTERNAL_ERROR, what, problem.what());
+      return tell(host, error, CDMF_INTERNAL_ERROR, what, problem.what());
     } catch (...) {
-      return describe_exception(error, CDMF_INTERNAL_ERROR, what, "an exception that is no std::exception");
+      return tell(host, error, CDMF_INTERNAL_ERROR, what, "an exception that is no std::exception");
     }
   }
   template <typename Call>
-  static void guarded_void(Call&& call) noexcept {
-    try {
-      call();
-    } catch (...) {  // The function has no way to report; the driver's state is its own matter.
-    }
+  static cdmf_status guarded(void* self, const char* what, Call&& call) noexcept {
+    return guarded(host_of(self), nullptr, what, std::forward<Call>(call));
   }
-  static cdmf_status describe_exception(cdmf_error* error, cdmf_status status, const char* what,
-                                        const char* text) noexcept {
-    if (error == nullptr) return status;
+  /// For functions without a status: the driver's state after an exception is its own matter.
+  template <typename Call>
+  static void guarded_void(void* self, const char* what, Call&& call) noexcept {
+    guarded(self, what, [&]() -> cdmf_status {
+      call();
+      return CDMF_OK;
+    });
+  }
+  static cdmf_status tell(const PluginHost& host, cdmf_error* error, cdmf_status status, const char* what,
+                          const char* text) noexcept {
+    char sentence[sizeof error->message];
     if (what == nullptr) {
-      std::snprintf(error->message, sizeof error->message, "%s", text);
+      std::snprintf(sentence, sizeof sentence, "%s", text);
     } else {
-      std::snprintf(error->message, sizeof error->message, "the plugin threw in %s: %s", what, text);
+      std::snprintf(sentence, sizeof sentence, "the plugin threw in %s: %s", what, text);
+    }
+    if (error != nullptr) {
+      std::snprintf(error->message, sizeof error->message, "%s", sentence);
+    } else {
+      host.log(CDMF_LOG_ERROR, static_cast<const char*>(sentence));
     }
     return status;
   }
 
   static cdmf_status open(void* self, cdmf_error* error) noexcept {
     ErrorText text(error);
-    return guarded(error, "open", [&] { return driver(self).D::open(text); });
+    return guarded(host_of(self), error, "open", [&] { return driver(self).D::open(text); });
   }
   static cdmf_status attach(void* self, std::uint64_t deadline, cdmf_peer* peer, cdmf_error* error) noexcept {
     ErrorText text(error);
-    return guarded(error, "attach", [&] { return driver(self).D::attach(deadline, *peer, text); });
+    return guarded(host_of(self), error, "attach", [&] { return driver(self).D::attach(deadline, *peer, text); });
   }
   static cdmf_status claim(void* self, cdmf_peer peer, std::size_t size, cdmf_loan* loan) noexcept {
-    return guarded(nullptr, "claim", [&] { return driver(self).D::claim(peer, size, *loan); });
+    return guarded(self, "claim", [&] { return driver(self).D::claim(peer, size, *loan); });
   }
   static cdmf_status commit(void* self, const cdmf_loan* loan, std::size_t size, std::uint32_t flush) noexcept {
-    return guarded(nullptr, "commit", [&] { return driver(self).D::commit(*loan, size, flush != 0); });
+    return guarded(self, "commit", [&] { return driver(self).D::commit(*loan, size, flush != 0); });
   }
   static void abort(void* self, const cdmf_loan* loan) noexcept {
-    guarded_void([&] { driver(self).D::abort(*loan); });
+    guarded_void(self, "abort", [&] { driver(self).D::abort(*loan); });
   }
   static cdmf_status flush(void* self, cdmf_peer peer, std::uint64_t deadline) noexcept {
-    return guarded(nullptr, "flush", [&] { return driver(self).D::flush(peer, deadline); });
+    return guarded(self, "flush", [&] { return driver(self).D::flush(peer, deadline); });
   }
   static cdmf_status await_space(void* self, cdmf_peer peer, std::size_t size, std::uint64_t deadline) noexcept {
-    return guarded(nullptr, "await_space", [&] { return driver(self).D::await_space(peer, size, deadline); });
+    return guarded(self, "await_space", [&] { return driver(self).D::await_space(peer, size, deadline); });
   }
   static std::size_t receive_burst(void* self, cdmf_view* views, std::size_t capacity) noexcept {
     std::size_t count = 0;
-    guarded_void([&] { count = driver(self).D::receive_burst(views, capacity); });
+    guarded_void(self, "receive_burst", [&] { count = driver(self).D::receive_burst(views, capacity); });
     return count;
   }
   static void release_burst(void* self) noexcept {
-    guarded_void([&] { driver(self).D::release_burst(); });
+    guarded_void(self, "release_burst", [&] { driver(self).D::release_burst(); });
   }
   static cdmf_status await_messages(void* self, std::uint64_t deadline) noexcept {
-    return guarded(nullptr, "await_messages", [&] { return driver(self).D::await_messages(deadline); });
+    return guarded(self, "await_messages", [&] { return driver(self).D::await_messages(deadline); });
   }
   static cdmf_status hold(void* self, cdmf_peer peer, std::uint64_t token, std::uint64_t* held) noexcept {
-    return guarded(nullptr, "hold", [&] { return driver(self).D::hold(peer, token, *held); });
+    return guarded(self, "hold", [&] { return driver(self).D::hold(peer, token, *held); });
   }
   static void unhold(void* self, std::uint64_t held) noexcept {
-    guarded_void([&] { driver(self).D::unhold(held); });
+    guarded_void(self, "unhold", [&] { driver(self).D::unhold(held); });
   }
   static int poll_fd(void* self) noexcept {
     int fd = -1;
-    guarded_void([&] { fd = driver(self).D::poll_fd(); });
+    guarded_void(self, "poll_fd", [&] { fd = driver(self).D::poll_fd(); });
     return fd;
   }
   static cdmf_arm_result arm(void* self) noexcept {
     cdmf_arm_result result = CDMF_READY;
-    guarded_void([&] { result = driver(self).D::arm(); });
+    guarded_void(self, "arm", [&] { result = driver(self).D::arm(); });
     return result;
   }
   static void interrupt(void* self) noexcept {
-    guarded_void([&] { driver(self).D::interrupt(); });
+    guarded_void(self, "interrupt", [&] { driver(self).D::interrupt(); });
   }
   static cdmf_status disconnect(void* self, cdmf_peer peer, cdmf_status reason) noexcept {
-    return guarded(nullptr, "disconnect", [&] { return driver(self).D::disconnect(peer, reason); });
+    return guarded(self, "disconnect", [&] { return driver(self).D::disconnect(peer, reason); });
   }
   static void close(void* self) noexcept {
-    guarded_void([&] { driver(self).D::close(); });
+    guarded_void(self, "close", [&] { driver(self).D::close(); });
   }
-  static void destroy(void* self) noexcept { delete &driver(self); }
+  static void destroy(void* self) noexcept { delete static_cast<Instance*>(self); }
   static void describe(void* self, cdmf_info* info) noexcept {
-    guarded_void([&] { driver(self).D::describe(*info); });
+    guarded_void(self, "describe", [&] { driver(self).D::describe(*info); });
   }
   static const void* get_extension(void* self, const char* name) noexcept {
     const void* extension = nullptr;
-    guarded_void([&] { extension = driver(self).D::get_extension(name); });
+    guarded_void(self, "get_extension", [&] { extension = driver(self).D::get_extension(name); });
     return extension;
   }
 
@@ -173,16 +203,6 @@ struct DriverTable {
       sizeof(cdmf_driver_ops), 0,     open,         attach, claim,    commit, abort,   flush,      await_space,
       receive_burst, release_burst, await_messages, hold,   unhold,   poll_fd, arm,    interrupt,  disconnect,
       close,         destroy,       describe,       get_extension};
-
-  static cdmf_status create(const cdmf_host* host, const cdmf_config* config, cdmf_driver* out,
-                            cdmf_error* error) noexcept {
-    return guarded(error, "its constructor", [&]() -> cdmf_status {
-      auto made = std::make_unique<D>(DriverConfig(*config), PluginHost(host));
-      out->self = made.release();
-      out->ops = &kOps;
-      return CDMF_OK;
-    });
-  }
 };
 
 constexpr std::uint32_t build_flags() {
