@@ -272,6 +272,9 @@ class Reader {
     std::string problem = set_common_property(transport.config, property, option.value.text);
     if (!problem.empty()) {
       add(option.value.position, key, std::move(problem), summary_of(property));
+    } else if (option.key == "role") {
+      // As a property it wins over what the program asks for, and a contradicting alias is noticed.
+      transport.config.properties["role"] = option.value.text;
     } else if (option.key == "max_message_size" && plugin != nullptr &&
                transport.config.max_message_size > plugin->max_message_size_limit) {
       add(option.value.position, key, option.value.text + " is more than type " + plugin->type + " can carry",
