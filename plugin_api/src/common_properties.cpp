@@ -31,12 +31,24 @@ std::string set_common_property(TransportConfig& config, const cdmf_property& pr
   const ParsedValue value = check_value(property, text);
   if (!value.problem.empty()) return value.problem;
   switch (static_cast<Row>(&property - kCommon.data())) {
-    case kMaxMessageSize: config.max_message_size = static_cast<std::uint64_t>(value.number); break;
-    case kSendTimeout: config.send_timeout = std::chrono::nanoseconds(value.number); break;
-    case kReceiveTimeout: config.receive_timeout = std::chrono::nanoseconds(value.number); break;
-    case kConnectTimeout: config.connect_timeout = std::chrono::nanoseconds(value.number); break;
-    case kAutoReconnect: config.auto_reconnect = value.number != 0; break;
-    case kRole: config.role = value.number == 0 ? Role::CLIENT : Role::SERVER; break;
+    case kMaxMessageSize:
+      config.max_message_size = static_cast<std::uint64_t>(value.number);
+      break;
+    case kSendTimeout:
+      config.send_timeout = std::chrono::nanoseconds(value.number);
+      break;
+    case kReceiveTimeout:
+      config.receive_timeout = std::chrono::nanoseconds(value.number);
+      break;
+    case kConnectTimeout:
+      config.connect_timeout = std::chrono::nanoseconds(value.number);
+      break;
+    case kAutoReconnect:
+      config.auto_reconnect = value.number != 0;
+      break;
+    case kRole:
+      config.role = value.number == 0 ? Role::CLIENT : Role::SERVER;
+      break;
   }
   return {};
 }

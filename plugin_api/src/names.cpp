@@ -66,12 +66,18 @@ const char* describe(TransportError error) noexcept {
 
 const char* to_string(MessageType type) noexcept {
   switch (type) {
-    case MessageType::REQUEST: return "REQUEST";
-    case MessageType::RESPONSE: return "RESPONSE";
-    case MessageType::EVENT: return "EVENT";
-    case MessageType::ERROR: return "ERROR";
-    case MessageType::HEARTBEAT: return "HEARTBEAT";
-    case MessageType::CONTROL: return "CONTROL";
+    case MessageType::REQUEST:
+      return "REQUEST";
+    case MessageType::RESPONSE:
+      return "RESPONSE";
+    case MessageType::EVENT:
+      return "EVENT";
+    case MessageType::ERROR:
+      return "ERROR";
+    case MessageType::HEARTBEAT:
+      return "HEARTBEAT";
+    case MessageType::CONTROL:
+      return "CONTROL";
   }
   return "UNKNOWN";
 }
@@ -80,11 +86,16 @@ const char* to_string(Role role) noexcept { return role == Role::SERVER ? "serve
 
 const char* to_string(TransportState state) noexcept {
   switch (state) {
-    case TransportState::UNINITIALIZED: return "UNINITIALIZED";
-    case TransportState::INITIALIZED: return "INITIALIZED";
-    case TransportState::STARTED: return "STARTED";
-    case TransportState::CONNECTED: return "CONNECTED";
-    case TransportState::RECONNECTING: return "RECONNECTING";
+    case TransportState::UNINITIALIZED:
+      return "UNINITIALIZED";
+    case TransportState::INITIALIZED:
+      return "INITIALIZED";
+    case TransportState::STARTED:
+      return "STARTED";
+    case TransportState::CONNECTED:
+      return "CONNECTED";
+    case TransportState::RECONNECTING:
+      return "RECONNECTING";
   }
   return "UNKNOWN";
 }

@@ -13,8 +13,12 @@ struct Unit {
   std::uint64_t factor;
 };
 constexpr std::array kSizeUnits = {
-    Unit{"GiB", std::uint64_t{1} << 30}, Unit{"MiB", std::uint64_t{1} << 20}, Unit{"KiB", std::uint64_t{1} << 10},
-    Unit{"GB", 1'000'000'000},           Unit{"MB", 1'000'000},               Unit{"KB", 1'000},
+    Unit{"GiB", std::uint64_t{1} << 30},
+    Unit{"MiB", std::uint64_t{1} << 20},
+    Unit{"KiB", std::uint64_t{1} << 10},
+    Unit{"GB", 1'000'000'000},
+    Unit{"MB", 1'000'000},
+    Unit{"KB", 1'000},
 };
 constexpr std::array kDurationUnits = {
     Unit{"h", 3'600'000'000'000}, Unit{"min", 60'000'000'000}, Unit{"s", 1'000'000'000},
@@ -90,10 +94,14 @@ std::string format_with_unit(std::uint64_t number, std::span<const Unit> units) 
 
 ParsedValue parse_as(const cdmf_property& property, std::string_view text) {
   switch (property.type) {
-    case CDMF_PROPERTY_BOOL: return parse_bool(text);
-    case CDMF_PROPERTY_INT: return parse_integer(text);
-    case CDMF_PROPERTY_SIZE: return parse_size(text);
-    case CDMF_PROPERTY_DURATION: return parse_duration(text);
+    case CDMF_PROPERTY_BOOL:
+      return parse_bool(text);
+    case CDMF_PROPERTY_INT:
+      return parse_integer(text);
+    case CDMF_PROPERTY_SIZE:
+      return parse_size(text);
+    case CDMF_PROPERTY_DURATION:
+      return parse_duration(text);
     case CDMF_PROPERTY_CHOICE: {
       std::string words;
       for (std::size_t i = 0; property.choices != nullptr && property.choices[i] != nullptr; ++i) {
@@ -102,7 +110,8 @@ ParsedValue parse_as(const cdmf_property& property, std::string_view text) {
       }
       return expected("one of " + words, text);
     }
-    default: return {};
+    default:
+      return {};
   }
 }
 
@@ -133,25 +142,31 @@ ParsedValue parse_duration(std::string_view text) {
   return read_with_unit(text, kDurationSyntax, kDurationUnits, false);
 }
 
-std::string format_size(std::uint64_t bytes) {
-  return format_with_unit(bytes, std::span(kSizeUnits).first(3));
-}
+std::string format_size(std::uint64_t bytes) { return format_with_unit(bytes, std::span(kSizeUnits).first(3)); }
 
 std::string format_duration(std::uint64_t nanoseconds) { return format_with_unit(nanoseconds, kDurationUnits); }
 
 std::string describe_type(const cdmf_property& property) {
   switch (property.type) {
-    case CDMF_PROPERTY_BOOL: return "true or false";
-    case CDMF_PROPERTY_INT: return "integer";
-    case CDMF_PROPERTY_SIZE: return "size (bytes, e.g. 64KiB)";
-    case CDMF_PROPERTY_DURATION: return "duration (e.g. 10ms)";
-    case CDMF_PROPERTY_CHOICE: return "choice";
-    case CDMF_PROPERTY_TEXT: return "text";
-    default: return "unknown type";
+    case CDMF_PROPERTY_BOOL:
+      return "true or false";
+    case CDMF_PROPERTY_INT:
+      return "integer";
+    case CDMF_PROPERTY_SIZE:
+      return "size (bytes, e.g. 64KiB)";
+    case CDMF_PROPERTY_DURATION:
+      return "duration (e.g. 10ms)";
+    case CDMF_PROPERTY_CHOICE:
+      return "choice";
+    case CDMF_PROPERTY_TEXT:
+      return "text";
+    default:
+      return "unknown type";
   }
 }
 
 ParsedValue check_value(const cdmf_property& property, std::string_view text) {
+  if (text.find('\0') != text.npos) return problem("contains a NUL byte");  // A driver would see what stands before it.
   ParsedValue value = parse_as(property, text);
   if (!value.problem.empty()) return value;
   const auto out_of_range = [&](const char* relation, const char* limit) {

@@ -1,14 +1,14 @@
 #pragma once
-// transport_core.h: what a Transport is inside. Life in transport_life.cpp, sending in transport_send.cpp, receiving and
-// callbacks in transport_receive.cpp.
+// transport_core.h: what a Transport is inside. Life in transport_life.cpp, sending in transport_send.cpp, receiving
+// and callbacks in transport_receive.cpp.
 //
 // Who waits for whom, in the order in which it may be taken:
 //   ControlCall     one life-cycle call at a time; waits for the one before it
 //   receiver_busy_  the I/O thread uses the driver's receiving side. A control call that changes what there is to
 //                   receive from pauses it first: pausing_, interrupt(), wait
-//   gate_           callbacks, one at a time. Inside it no ControlCall is made: stop() only asks, the thread ends itself
-//   sender_mutex_   Senders::MANY: claim to commit. Never held while waiting for room
-//   life_mutex_     short: guards the flags that threads wait for
+//   gate_           callbacks, one at a time. Inside it no ControlCall is made: stop() only asks, the thread ends
+//   itself sender_mutex_   Senders::MANY: claim to commit. Never held while waiting for room life_mutex_     short:
+//   guards the flags that threads wait for
 #include <condition_variable>
 #include <functional>
 #include <random>

@@ -35,8 +35,10 @@ bool worth_retrying(TransportError error) noexcept {
     case TransportError::PEER_DIED:
     case TransportError::TIMEOUT:
     case TransportError::INTERRUPTED:
-    case TransportError::RESOURCE_EXHAUSTED: return true;
-    default: return false;
+    case TransportError::RESOURCE_EXHAUSTED:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -52,9 +54,7 @@ TransportCore::TransportCore(const cdmf_plugin& plugin, std::shared_ptr<const vo
 
 TransportCore::~TransportCore() = default;
 
-bool TransportCore::forked() const noexcept {
-  return fork_count().load(std::memory_order_relaxed) != fork_stamp_;
-}
+bool TransportCore::forked() const noexcept { return fork_count().load(std::memory_order_relaxed) != fork_stamp_; }
 
 std::string TransportCore::label() const {
   const std::lock_guard lock(info_mutex_);
@@ -108,6 +108,7 @@ TransportResult<> TransportCore::init(const TransportConfig& given) {
   Settings settings = make_settings(plugin_, config.properties);
   problems.insert(problems.end(), settings.problems.begin(), settings.problems.end());
   if (config.endpoint.empty()) problems.emplace_back("endpoint: required, a name such as \"/orders\"");
+  if (config.endpoint.find('\0') != std::string::npos) problems.emplace_back("endpoint: contains a NUL byte");
   if (config.max_message_size == 0 || config.max_message_size > plugin_.max_message_size_limit) {
     problems.push_back("max_message_size: " + format_size(config.max_message_size) + " is not between 1 and " +
                        format_size(plugin_.max_message_size_limit) + ", the limit of " + plugin_.type);
@@ -198,9 +199,11 @@ TransportResult<> TransportCore::connect(std::optional<std::chrono::nanoseconds>
     case TransportState::UNINITIALIZED:
     case TransportState::INITIALIZED:
       return {TransportError::NOT_INITIALIZED, "init() and start() come before connect()"};
-    case TransportState::CONNECTED: return {};
+    case TransportState::CONNECTED:
+      return {};
     case TransportState::STARTED:
-    case TransportState::RECONNECTING: break;
+    case TransportState::RECONNECTING:
+      break;
   }
   pause_receiving();
   Status result = open_driver();
@@ -443,7 +446,8 @@ void TransportCore::set_state(TransportState next) {
 }
 
 TransportResult<> TransportCore::disconnect_peer(PeerId peer) {
-  if (forked()) return {TransportError::UNSUPPORTED, "disconnectPeer() after fork(): make a new Transport in the child"};
+  if (forked())
+    return {TransportError::UNSUPPORTED, "disconnectPeer() after fork(): make a new Transport in the child"};
   const auto driver = this->driver();
   if (driver == nullptr || !receiving_) return {TransportError::NOT_CONNECTED, label() + ": not connected"};
   const cdmf_status status = driver->ops().disconnect(driver->self(), peer, CDMF_CONNECTION_CLOSED);

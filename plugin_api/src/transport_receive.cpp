@@ -188,16 +188,21 @@ void TransportCore::dispatch(Handlers& handlers, const cdmf_view& view) {
 
 void TransportCore::handle_exception_view(const cdmf_view& view) {
   switch (view.kind) {
-    case CDMF_VIEW_PEER_CONNECTED: return peer_connected(view.peer);
-    case CDMF_VIEW_PEER_DISCONNECTED: return peer_disconnected(view);
-    case CDMF_VIEW_MESSAGE: break;  // A malformed one.
-    default: return;                // Kinds of a newer plugin; they announce nothing that this host asked for.
+    case CDMF_VIEW_PEER_CONNECTED:
+      return peer_connected(view.peer);
+    case CDMF_VIEW_PEER_DISCONNECTED:
+      return peer_disconnected(view);
+    case CDMF_VIEW_MESSAGE:
+      break;  // A malformed one.
+    default:
+      return;  // Kinds of a newer plugin; they announce nothing that this host asked for.
   }
   counters_.recv_errors.fetch_add(1, std::memory_order_relaxed);
   driver_->ops().disconnect(driver_->self(), view.peer, CDMF_PROTOCOL_ERROR);
   const CallbackGate::Pass pass(gate_);
-  report(TransportError::PROTOCOL_ERROR, label() + ": peer " + std::to_string(view.peer) + " sent a malformed message (" +
-                                             std::to_string(view.size) + " bytes); its link is closed");
+  report(TransportError::PROTOCOL_ERROR, label() + ": peer " + std::to_string(view.peer) +
+                                             " sent a malformed message (" + std::to_string(view.size) +
+                                             " bytes); its link is closed");
 }
 
 void TransportCore::peer_connected(PeerId peer) {
@@ -278,7 +283,8 @@ TransportResult<> TransportCore::await_attempt(std::uint64_t deadline) {
   const std::uint64_t until = std::min(deadline, next_attempt_ns_);
   std::unique_lock lock(life_mutex_);
   if (until > now) {
-    life_changed_.wait_for(lock, std::chrono::nanoseconds(until - now), [&] { return stop_requested_ || interrupted_; });
+    life_changed_.wait_for(lock, std::chrono::nanoseconds(until - now),
+                           [&] { return stop_requested_ || interrupted_; });
   }
   if (interrupted_.exchange(false) || stop_requested_) return TransportError::INTERRUPTED;
   return passed(deadline) ? TransportError::TIMEOUT : TransportError::SUCCESS;

@@ -32,7 +32,8 @@ class TransportCore::SenderLock {
 TransportResult<> TransportCore::check_outgoing(const MessageView& message) {
   const std::uint64_t payload_bytes_max = payload_bytes_max_.load(std::memory_order_relaxed);
   const bool too_large = message.payload.size() > payload_bytes_max && state() != TransportState::UNINITIALIZED;
-  if (!too_large && message.subject.size() <= kSubjectBytesMax) [[likely]] return {};
+  if (!too_large && message.subject.size() <= kSubjectBytesMax) [[likely]]
+    return {};
   Status bad;
   if (too_large) {
     bad = {TransportError::BUFFER_OVERFLOW, label() + ": a payload of " + std::to_string(message.payload.size()) +
@@ -47,15 +48,15 @@ TransportResult<> TransportCore::check_outgoing(const MessageView& message) {
   return bad;
 }
 
-TransportResult<> TransportCore::send_failed(cdmf_status status, const SendOptions& options,
-                                             std::size_t payload_size) {
+TransportResult<> TransportCore::send_failed(cdmf_status status, const SendOptions& options, std::size_t payload_size) {
   counters_.send_errors.fetch_add(1, std::memory_order_relaxed);
   auto error = to_error(status);
   std::string text;
   if (options.peer == kAllPeers) error = TransportError::UNSUPPORTED;
   switch (error) {
     case TransportError::BUFFER_FULL:
-    case TransportError::TIMEOUT: return error;  // Ordinary: no text, no record.
+    case TransportError::TIMEOUT:
+      return error;  // Ordinary: no text, no record.
     case TransportError::NOT_CONNECTED:
       text = options.peer == kNoPeer
                  ? label() + (state() == TransportState::RECONNECTING ? ": the link is gone, reconnecting"
@@ -76,7 +77,9 @@ TransportResult<> TransportCore::send_failed(cdmf_status status, const SendOptio
       text = label() + (options.peer == kAllPeers ? ": kAllPeers is reserved; send to each of getPeers()"
                                                   : ": this side of the link cannot send");
       break;
-    default: text = label() + ": " + describe(error); break;
+    default:
+      text = label() + ": " + describe(error);
+      break;
   }
   counters_.record_error(error, text);
   return {error, std::move(text)};
@@ -158,7 +161,8 @@ TransportResult<> TransportCore::send(const MessageView& message, const SendOpti
   if (status == CDMF_OK) {
     auto* bytes = static_cast<std::byte*>(frame.memory);
     write_frame_header(bytes, message, message.subject.size(), 0);
-    if (!message.payload.empty()) std::memcpy(bytes + kFrameHeaderBytes, message.payload.data(), message.payload.size());
+    if (!message.payload.empty())
+      std::memcpy(bytes + kFrameHeaderBytes, message.payload.data(), message.payload.size());
     if (!message.subject.empty()) {
       std::memcpy(bytes + kFrameHeaderBytes + message.payload.size(), message.subject.data(), message.subject.size());
     }
@@ -222,8 +226,8 @@ void TransportCore::forget_loan(const DriverHandle& driver, PeerId peer) {
 TransportResult<> TransportCore::commit(Loan& loan, std::size_t payload_size) {
   if (forked()) return {TransportError::UNSUPPORTED, "commit() after fork(): the Loan is the parent's"};
   if (payload_size > loan.payload_.size()) {
-    return {TransportError::INVALID_ARGUMENT, "a loan of " + std::to_string(loan.payload_.size()) +
-                                                  " bytes cannot send " + std::to_string(payload_size)};
+    return {TransportError::INVALID_ARGUMENT,
+            "a loan of " + std::to_string(loan.payload_.size()) + " bytes cannot send " + std::to_string(payload_size)};
   }
   if (payload_size < loan.payload_.size() && loan.subject_size_ != 0) {
     std::memmove(loan.payload_.data() + payload_size, loan.payload_.data() + loan.payload_.size(), loan.subject_size_);

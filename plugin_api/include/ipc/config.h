@@ -26,8 +26,9 @@ enum class Receive {
 
 /// Options of one transport. Durations of 0 mean "do not wait".
 struct TransportConfig {
-  std::string name;      ///< in messages and logs; may be empty
-  std::string endpoint;  ///< logical name, required, such as "/orders"; each same-host transport derives its object from it
+  std::string name;  ///< in messages and logs; may be empty
+  std::string
+      endpoint;  ///< logical name, required, such as "/orders"; each same-host transport derives its object from it
   /// Options of the type by name, in the syntax of YAML scalars ("4096", "64KiB", "true"). The keys below are also
   /// accepted here, for instance properties["max_message_size"]. Unknown keys are errors.
   std::map<std::string, std::string> properties;
@@ -38,7 +39,8 @@ struct TransportConfig {
   std::chrono::nanoseconds receive_timeout = std::chrono::seconds(3);  ///< of receive() without an own time-out
   std::chrono::nanoseconds connect_timeout = std::chrono::seconds(5);
   bool auto_reconnect = true;  ///< a client whose server went away tries again, until stop()
-  std::optional<Role> role;    ///< the program's choice; the property "role" (or an alias such as create_shm) wins. Neither: client
+  std::optional<Role>
+      role;  ///< the program's choice; the property "role" (or an alias such as create_shm) wins. Neither: client
 
   // What only the program can know; not in YAML.
   Senders senders = Senders::MANY;

@@ -8,11 +8,11 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <ctime>
 
 #include "ipc/plugin_abi.h"
 
@@ -131,7 +131,9 @@ class Driver {
   virtual void release_burst() = 0;
   virtual cdmf_status await_messages(std::uint64_t deadline) = 0;
   /// Only with CDMF_CAP_HOLD.
-  virtual cdmf_status hold(cdmf_peer /*peer*/, std::uint64_t /*token*/, std::uint64_t& /*held*/) { return CDMF_UNSUPPORTED; }
+  virtual cdmf_status hold(cdmf_peer /*peer*/, std::uint64_t /*token*/, std::uint64_t& /*held*/) {
+    return CDMF_UNSUPPORTED;
+  }
   virtual void unhold(std::uint64_t /*held*/) {}
   /// Only with CDMF_CAP_POLL_FD.
   virtual int poll_fd() { return -1; }

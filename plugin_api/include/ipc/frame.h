@@ -7,7 +7,7 @@
 //   8       1      type
 //   9       1      version            kFrameVersion
 //   10      1      flags              the application's
-//   11      1      zero
+//   11      1      zero               for later use; receivers do not look
 //   12      2      subject size s     0 … kSubjectBytesMax
 //   14      2      extensions size e  multiple of 16, 0 … kExtensionBytesMax
 //   16      e      extension blocks   each: kind u16, size u16 (whole block, multiple of 8), content
@@ -35,7 +35,8 @@ static_assert(kFrameHeaderBytes + kExtensionBytesMax + kSubjectBytesMax == CDMF_
 inline constexpr std::uint16_t kExtensionPadding = 0;  ///< moves the payload to an aligned address
 
 /// Size of a frame in bytes.
-[[nodiscard]] constexpr std::size_t frame_size(std::size_t payload, std::size_t subject, std::size_t extensions) noexcept {
+[[nodiscard]] constexpr std::size_t frame_size(std::size_t payload, std::size_t subject,
+                                               std::size_t extensions) noexcept {
   return kFrameHeaderBytes + extensions + payload + subject;
 }
 

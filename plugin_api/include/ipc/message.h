@@ -26,7 +26,7 @@ enum class MessageType : std::uint8_t {
 
 /// Names one link for the life of a Transport; never reused.
 using PeerId = cdmf_peer;
-inline constexpr PeerId kNoPeer = CDMF_NO_PEER;    ///< "the only peer there is"
+inline constexpr PeerId kNoPeer = CDMF_NO_PEER;      ///< "the only peer there is"
 inline constexpr PeerId kAllPeers = CDMF_ALL_PEERS;  ///< reserved
 inline constexpr std::size_t kSubjectBytesMax = 256;
 

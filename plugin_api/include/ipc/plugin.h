@@ -34,14 +34,14 @@ constexpr cdmf_property size_property(const char* name, const char* default_text
 }
 constexpr cdmf_property duration_property(const char* name, const char* default_text, const char* minimum,
                                           const char* maximum, const char* summary, std::uint32_t flags = 0) {
-  return {sizeof(cdmf_property), CDMF_PROPERTY_DURATION, flags, 0, name, default_text, minimum, maximum, nullptr,
-          summary};
+  return {
+      sizeof(cdmf_property), CDMF_PROPERTY_DURATION, flags, 0, name, default_text, minimum, maximum, nullptr, summary};
 }
 /// choices: a constexpr array of words that ends with nullptr and lives as long as the plugin.
 constexpr cdmf_property choice_property(const char* name, const char* default_text, const char* const* choices,
                                         const char* summary, std::uint32_t flags = 0) {
-  return {sizeof(cdmf_property), CDMF_PROPERTY_CHOICE, flags, 0, name, default_text, nullptr, nullptr, choices,
-          summary};
+  return {
+      sizeof(cdmf_property), CDMF_PROPERTY_CHOICE, flags, 0, name, default_text, nullptr, nullptr, choices, summary};
 }
 constexpr cdmf_property text_property(const char* name, const char* default_text, const char* summary,
                                       std::uint32_t flags = 0) {
@@ -199,10 +199,28 @@ class DriverTable {
     return extension;
   }
 
-  static constexpr cdmf_driver_ops kOps{
-      sizeof(cdmf_driver_ops), 0,     open,         attach, claim,    commit, abort,   flush,      await_space,
-      receive_burst, release_burst, await_messages, hold,   unhold,   poll_fd, arm,    interrupt,  disconnect,
-      close,         destroy,       describe,       get_extension};
+  static constexpr cdmf_driver_ops kOps{sizeof(cdmf_driver_ops),
+                                        0,
+                                        open,
+                                        attach,
+                                        claim,
+                                        commit,
+                                        abort,
+                                        flush,
+                                        await_space,
+                                        receive_burst,
+                                        release_burst,
+                                        await_messages,
+                                        hold,
+                                        unhold,
+                                        poll_fd,
+                                        arm,
+                                        interrupt,
+                                        disconnect,
+                                        close,
+                                        destroy,
+                                        describe,
+                                        get_extension};
 };
 
 constexpr std::uint32_t build_flags() {
@@ -229,22 +247,22 @@ constexpr std::uint32_t build_flags() {
 
 #define CDMF_SDK_TEXT_(x) #x
 #define CDMF_SDK_TEXT(x) CDMF_SDK_TEXT_(x)
-inline constexpr cdmf_build_info kBuildInfo{
-    sizeof(cdmf_build_info), build_flags(),
+inline constexpr cdmf_build_info kBuildInfo {
+  sizeof(cdmf_build_info), build_flags(),
 #if defined(__clang__)
-    "Clang " CDMF_SDK_TEXT(__clang_major__) "." CDMF_SDK_TEXT(__clang_minor__),
+      "Clang " CDMF_SDK_TEXT(__clang_major__) "." CDMF_SDK_TEXT(__clang_minor__),
 #elif defined(__GNUC__)
-    "GNU " CDMF_SDK_TEXT(__GNUC__) "." CDMF_SDK_TEXT(__GNUC_MINOR__),
+      "GNU " CDMF_SDK_TEXT(__GNUC__) "." CDMF_SDK_TEXT(__GNUC_MINOR__),
 #else
-    "unknown",
+      "unknown",
 #endif
-    "C++20",
+      "C++20",
 #if defined(_LIBCPP_VERSION)
-    "libc++ " CDMF_SDK_TEXT(_LIBCPP_VERSION)
+      "libc++ " CDMF_SDK_TEXT(_LIBCPP_VERSION)
 #elif defined(__GLIBCXX__)
-    "libstdc++ " CDMF_SDK_TEXT(__GLIBCXX__)
+      "libstdc++ " CDMF_SDK_TEXT(__GLIBCXX__)
 #else
-    "unknown"
+      "unknown"
 #endif
 };
 #undef CDMF_SDK_TEXT
@@ -279,6 +297,6 @@ constexpr cdmf_plugin make_plugin(const TransportDescription& description) {
 
 }  // namespace cdmf::ipc
 
-#define CDMF_EXPORT_TRANSPORT(DriverClass, description)                                     \
-  extern "C" __attribute__((visibility("default"), used)) constinit const cdmf_plugin \
-      cdmf_plugin_v1 = ::cdmf::ipc::make_plugin<DriverClass>(description);
+#define CDMF_EXPORT_TRANSPORT(DriverClass, description)                                                \
+  extern "C" __attribute__((visibility("default"), used)) constinit const cdmf_plugin cdmf_plugin_v1 = \
+      ::cdmf::ipc::make_plugin<DriverClass>(description);

@@ -37,30 +37,30 @@ enum {
   CDMF_NOT_CONNECTED = 3,
   CDMF_CONNECTION_FAILED = 4,
   CDMF_CONNECTION_CLOSED = 5,
-  CDMF_TIMEOUT = 6,             /* a wait expired */
-  CDMF_BUFFER_FULL = 7,         /* no room now; nothing was sent */
-  CDMF_BUFFER_OVERFLOW = 8,     /* larger than the maximum; waiting does not help */
+  CDMF_TIMEOUT = 6,         /* a wait expired */
+  CDMF_BUFFER_FULL = 7,     /* no room now; nothing was sent */
+  CDMF_BUFFER_OVERFLOW = 8, /* larger than the maximum; waiting does not help */
   CDMF_INVALID_CONFIG = 9,
   CDMF_INVALID_MESSAGE = 10,
   CDMF_INVALID_ARGUMENT = 11,
   CDMF_CHECKSUM_MISMATCH = 12,
-  CDMF_PROTOCOL_ERROR = 13,     /* the peer broke the rules; its link is over */
+  CDMF_PROTOCOL_ERROR = 13, /* the peer broke the rules; its link is over */
   CDMF_VERSION_MISMATCH = 14,
   CDMF_RESOURCE_EXHAUSTED = 15, /* memory, descriptors, quota */
   CDMF_PERMISSION_DENIED = 16,
   CDMF_ENDPOINT_NOT_FOUND = 17, /* nobody listens there (yet) */
   CDMF_ENDPOINT_IN_USE = 18,
-  CDMF_PEER_DIED = 19,          /* the peer ended without saying goodbye */
+  CDMF_PEER_DIED = 19, /* the peer ended without saying goodbye */
   CDMF_UNSUPPORTED = 20,
-  CDMF_INTERRUPTED = 21,        /* interrupt() ended a wait */
-  CDMF_PLUGIN_ERROR = 22,       /* a plugin could not be loaded or broke its contract */
+  CDMF_INTERRUPTED = 21,  /* interrupt() ended a wait */
+  CDMF_PLUGIN_ERROR = 22, /* a plugin could not be loaded or broke its contract */
   CDMF_INTERNAL_ERROR = 23
 };
 
 /// Text of an error, in memory of the caller of a function. The callee fills it, truncating, and keeps no pointer.
 typedef struct cdmf_error {
   uint32_t struct_size;
-  int32_t os_errno; /* 0 when no system call failed */
+  int32_t os_errno;   /* 0 when no system call failed */
   char message[1016]; /* what, where (endpoint, path, name) and what to do next; no code, no newline */
 } cdmf_error;
 
@@ -80,10 +80,10 @@ typedef uint64_t cdmf_peer;
 
 /// Memory of one frame being written: from claim() to commit() or abort().
 typedef struct cdmf_loan {
-  void* memory;    /* size bytes, aligned to CDMF_FRAME_ALIGNMENT, content undefined; write only */
+  void* memory; /* size bytes, aligned to CDMF_FRAME_ALIGNMENT, content undefined; write only */
   size_t size;
   cdmf_peer peer;
-  uint64_t token;  /* the driver's own */
+  uint64_t token; /* the driver's own */
 } cdmf_loan;
 
 /// Kinds of what a receiver gets, in the order in which it happened per peer:
@@ -92,15 +92,15 @@ enum { CDMF_VIEW_MESSAGE = 0, CDMF_VIEW_PEER_CONNECTED = 1, CDMF_VIEW_PEER_DISCO
 
 /// One received frame or one change of a peer. Plain data; valid until release_burst().
 typedef struct cdmf_view {
-  const void* frame;     /* MESSAGE: size bytes, aligned to CDMF_FRAME_ALIGNMENT. The peer may still be able to write
-                            there: copy what you check. Otherwise NULL. */
-  size_t size;           /* MESSAGE: 1 .. frame_size_max, already checked by the driver */
+  const void* frame; /* MESSAGE: size bytes, aligned to CDMF_FRAME_ALIGNMENT. The peer may still be able to write
+                        there: copy what you check. Otherwise NULL. */
+  size_t size;       /* MESSAGE: 1 .. frame_size_max, already checked by the driver */
   cdmf_peer peer;
   uint64_t token;        /* for hold() */
   uint64_t timestamp_us; /* MESSAGE: when it was sent, microseconds since the Unix epoch; 0 when not carried */
   uint32_t kind;
-  cdmf_status reason;    /* PEER_DISCONNECTED: CDMF_CONNECTION_CLOSED after a goodbye, else what ended the link */
-  uint64_t lost;         /* PEER_DISCONNECTED: messages accepted from it or for it that are known to be lost */
+  cdmf_status reason; /* PEER_DISCONNECTED: CDMF_CONNECTION_CLOSED after a goodbye, else what ended the link */
+  uint64_t lost;      /* PEER_DISCONNECTED: messages accepted from it or for it that are known to be lost */
 } cdmf_view;
 
 /* ---- Properties ---------------------------------------------------------------------------------------------- */
@@ -126,9 +126,10 @@ typedef struct cdmf_property {
   uint32_t type;
   uint32_t flags;
   uint32_t reserved;
-  const char* name;           /* snake_case, unique in the table */
-  const char* default_text;   /* in the type's syntax; NULL: none (only for REQUIRED, or TEXT where it means empty) */
-  const char* minimum;        /* inclusive, in the type's syntax; NULL: no limit but the type's. INT, SIZE, DURATION */
+  const char* name; /* snake_case, unique in the table */
+  const char*
+      default_text; /* in the type's syntax; NULL: none (only for REQUIRED and ROLE, and TEXT where it means empty) */
+  const char* minimum; /* inclusive, in the type's syntax; NULL: no limit but the type's. INT, SIZE, DURATION */
   const char* maximum;
   const char* const* choices; /* CHOICE: NULL-terminated */
   const char* summary;        /* one or two sentences: meaning, unit, when to change it */
@@ -138,8 +139,8 @@ typedef struct cdmf_property {
 typedef struct cdmf_setting {
   const char* name;
   const char* text;
-  int64_t number;    /* see the types above */
-  uint32_t given;    /* 1 when the user wrote it, 0 when it is the default */
+  int64_t number; /* see the types above */
+  uint32_t given; /* 1 when the user wrote it, 0 when it is the default */
   uint32_t reserved;
 } cdmf_setting;
 
@@ -148,11 +149,11 @@ typedef enum cdmf_role { CDMF_ROLE_CLIENT = 0, CDMF_ROLE_SERVER = 1 } cdmf_role;
 /// What a driver is made from. Valid during create() only; copy what you keep.
 typedef struct cdmf_config {
   uint32_t struct_size;
-  uint32_t role;                 /* cdmf_role */
-  const char* endpoint;          /* logical name, not empty, e.g. "/orders"; the driver derives its own object from it */
-  uint64_t max_message_size;     /* payload bytes of the largest message, inclusive */
-  uint64_t frame_size_max;       /* max_message_size + CDMF_FRAME_OVERHEAD_MAX */
-  const cdmf_setting* settings;  /* exactly the rows of the plugin's table, in its order */
+  uint32_t role;                /* cdmf_role */
+  const char* endpoint;         /* logical name, not empty, e.g. "/orders"; the driver derives its own object from it */
+  uint64_t max_message_size;    /* payload bytes of the largest message, inclusive */
+  uint64_t frame_size_max;      /* max_message_size + CDMF_FRAME_OVERHEAD_MAX */
+  const cdmf_setting* settings; /* exactly the rows of the plugin's table, in its order */
   size_t setting_count;
 } cdmf_config;
 
@@ -183,9 +184,9 @@ enum {
   CDMF_CAP_INTER_HOST = 1u << 2,     /* … on other machines */
   CDMF_CAP_ZERO_COPY_SEND = 1u << 3, /* a loan is the memory that the peer reads */
   CDMF_CAP_ZERO_COPY_RECEIVE = 1u << 4,
-  CDMF_CAP_HOLD = 1u << 5,           /* hold() works (within its quota) */
-  CDMF_CAP_POLL_FD = 1u << 6,        /* poll_fd() and arm() work */
-  CDMF_CAP_TIMESTAMP = 1u << 7,      /* views carry the time of sending */
+  CDMF_CAP_HOLD = 1u << 5,            /* hold() works (within its quota) */
+  CDMF_CAP_POLL_FD = 1u << 6,         /* poll_fd() and arm() work */
+  CDMF_CAP_TIMESTAMP = 1u << 7,       /* views carry the time of sending */
   CDMF_CAP_SURVIVES_SENDER = 1u << 8, /* what was flushed reaches a living peer though the sender dies at once */
   CDMF_CAP_ENCRYPTED = 1u << 9
 };
@@ -194,11 +195,11 @@ enum {
 typedef struct cdmf_info {
   uint32_t struct_size;
   uint32_t reserved;
-  uint64_t capabilities;    /* CDMF_CAP_…, under the options in force */
-  uint64_t frame_size_max;  /* as agreed; at least what the config asked for */
-  uint64_t buffer_bytes;    /* bytes that one peer can have in flight before BUFFER_FULL, roughly; 0 unknown */
-  const char* address;      /* the object behind the endpoint, for operators: "unix:/run/…", "memfd via @…" */
-  const char* detail;       /* one line: waiting, checksum, ring sizes …; may be empty */
+  uint64_t capabilities;   /* CDMF_CAP_…, under the options in force */
+  uint64_t frame_size_max; /* as agreed; at least what the config asked for */
+  uint64_t buffer_bytes;   /* bytes that one peer can have in flight before BUFFER_FULL, roughly; 0 unknown */
+  const char* address;     /* the object behind the endpoint, for operators: "unix:/run/…", "memfd via @…" */
+  const char* detail;      /* one line: waiting, checksum, ring sizes …; may be empty */
 } cdmf_info;
 
 typedef enum cdmf_arm_result { CDMF_ARMED = 0, CDMF_READY = 1 } cdmf_arm_result;
@@ -298,11 +299,7 @@ typedef struct cdmf_driver {
 
 /* ---- The plugin ---------------------------------------------------------------------------------------------- */
 
-enum {
-  CDMF_BUILD_ASAN = 1u << 0,
-  CDMF_BUILD_TSAN = 1u << 1,
-  CDMF_BUILD_MSAN = 1u << 2
-};
+enum { CDMF_BUILD_ASAN = 1u << 0, CDMF_BUILD_TSAN = 1u << 1, CDMF_BUILD_MSAN = 1u << 2 };
 
 /// How a plugin was built, for messages; only the sanitizers are compared.
 typedef struct cdmf_build_info {
@@ -322,12 +319,12 @@ typedef struct cdmf_plugin {
   uint16_t min_host_minor; /* lowest host minor it can work with */
   uint16_t reserved;
   const cdmf_build_info* build;
-  const char* type;        /* the word after `type:` in YAML; the file is libcdmf_<type>.so */
-  const char* version;     /* of the plugin, semantic versioning */
+  const char* type;    /* the word after `type:` in YAML; the file is libcdmf_<type>.so */
+  const char* version; /* of the plugin, semantic versioning */
   const char* vendor;
-  const char* license;     /* SPDX */
-  const char* summary;     /* one line */
-  uint64_t capabilities;   /* CDMF_CAP_… with default options */
+  const char* license;             /* SPDX */
+  const char* summary;             /* one line */
+  uint64_t capabilities;           /* CDMF_CAP_… with default options */
   uint64_t max_message_size_limit; /* largest max_message_size that a config may ask for */
   const cdmf_property* properties;
   size_t property_count;

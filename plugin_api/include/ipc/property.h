@@ -36,10 +36,10 @@ struct ParsedValue {
 
 /// Every row of the table with its value: given or default. Owns the texts.
 struct Settings {
-  std::vector<cdmf_setting> rows;                  ///< pointers into `texts` and the table
-  std::map<std::string, std::string> texts;        ///< stable addresses
-  std::vector<std::string> problems;               ///< "key: reason", one per bad, unknown or missing key
-  std::optional<bool> server;                      ///< what a CDMF_PROPERTY_ROLE property said
+  std::vector<cdmf_setting> rows;            ///< pointers into `texts` and the table
+  std::map<std::string, std::string> texts;  ///< stable addresses
+  std::vector<std::string> problems;         ///< "key: reason", one per bad, unknown or missing key
+  std::optional<bool> server;                ///< what a CDMF_PROPERTY_ROLE property said
 };
 /// Checks `given` against the table of a plugin: unknown keys, bad values, missing required ones; all of them.
 [[nodiscard]] Settings make_settings(const cdmf_plugin& plugin, const std::map<std::string, std::string>& given);

@@ -12,11 +12,11 @@ struct TransportStats {
   std::uint64_t messages_received = 0;  ///< handed to the program
   std::uint64_t bytes_sent = 0;
   std::uint64_t bytes_received = 0;
-  std::uint64_t send_errors = 0;          ///< sends that ended in anything but SUCCESS
-  std::uint64_t recv_errors = 0;          ///< malformed messages, callbacks that threw, messages lost with a peer
-  std::uint32_t active_connections = 0;   ///< peers connected now
+  std::uint64_t send_errors = 0;         ///< sends that ended in anything but SUCCESS
+  std::uint64_t recv_errors = 0;         ///< malformed messages, callbacks that threw, messages lost with a peer
+  std::uint32_t active_connections = 0;  ///< peers connected now
   std::chrono::system_clock::time_point last_error_time{};  ///< epoch when there was none
-  std::string last_error;                 ///< "CODE: text" of the last error, empty when there was none
+  std::string last_error;  ///< "CODE: text" of the last error, empty when there was none
 };
 
 }  // namespace cdmf::ipc

@@ -50,8 +50,9 @@ struct PeerEvent {
   enum class Kind { CONNECTED, DISCONNECTED };
   Kind kind = Kind::CONNECTED;
   PeerId peer = kNoPeer;
-  TransportError reason = TransportError::SUCCESS;  ///< DISCONNECTED: CONNECTION_CLOSED after a goodbye, PEER_DIED, PROTOCOL_ERROR …
-  std::uint64_t messages_lost = 0;                  ///< DISCONNECTED: as far as this side can know
+  TransportError reason =
+      TransportError::SUCCESS;      ///< DISCONNECTED: CONNECTION_CLOSED after a goodbye, PEER_DIED, PROTOCOL_ERROR …
+  std::uint64_t messages_lost = 0;  ///< DISCONNECTED: as far as this side can know
 };
 
 using MessageCallback = std::function<void(MessagePtr)>;
@@ -61,9 +62,9 @@ using StateChangeCallback = std::function<void(TransportState from, TransportSta
 using PeerCallback = std::function<void(const PeerEvent&)>;
 
 struct SendOptions {
-  PeerId peer = kNoPeer;                             ///< kNoPeer: the only peer; with several that is an error
+  PeerId peer = kNoPeer;                              ///< kNoPeer: the only peer; with several that is an error
   std::optional<std::chrono::nanoseconds> timeout{};  ///< 0: BUFFER_FULL at once; unset: the config's send_timeout
-  bool flush = true;                                 ///< false: sent with the next flush() or flushing send to that peer
+  bool flush = true;  ///< false: sent with the next flush() or flushing send to that peer
 };
 
 struct LoanOptions {
