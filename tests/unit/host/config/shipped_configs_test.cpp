@@ -1,0 +1,178 @@
+// The files in config/ against the tables of the plugins of this build. When a table has changed on purpose:
+//   CDMF_UPDATE_REFERENCE=1 ctest -R unit.host.shipped_configs
+// writes config/reference.yaml anew.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <regex>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "ipc/host.h"
+#include "ipc/property.h"
+#include "unit/host/temp_folder.h"
+
+namespace cdmf::ipc {
+namespace {
+
+const std::vector<std::string> kShippedTypes = {"shm", "unix_socket", "loopback"};
+constexpr std::size_t kColumns = 120;
+
+std::filesystem::path config_folder() {
+  const char* folder = std::getenv("CDMF_CONFIG_DIR");
+  EXPECT_NE(folder, nullptr) << "CDMF_CONFIG_DIR names the folder of the shipped configurations";
+  return folder == nullptr ? "" : folder;
+}
+
+RegistryOptions quiet() {
+  RegistryOptions options;
+  options.log = [](LogLevel, std::string_view) {};
+  return options;
+}
+
+// ---- reference.yaml
+// -----------------------------------------------------------------------------------------------------
+
+/// Comment lines of at most kColumns columns.
+std::string comment(const std::string& indent, const std::string& text) {
+  std::istringstream words(text);
+  std::string result;
+  std::string line = indent + "#";
+  for (std::string word; words >> word;) {
+    if (line.size() + 1 + word.size() > kColumns) {
+      result += line + "\n";
+      line = indent + "#";
+    }
+    line += " " + word;
+  }
+  return result + line + "\n";
+}
+
+std::string range_of(const cdmf_property& row) {
+  std::string text = describe_type(row);
+  if (row.type == CDMF_PROPERTY_CHOICE) {
+    text = "one of";
+    for (std::size_t i = 0; row.choices[i] != nullptr; ++i)
+      text += (i == 0 ? " " : " | ") + std::string(row.choices[i]);
+  }
+  if ((row.flags & CDMF_PROPERTY_POWER_OF_TWO) != 0) text += ", a power of two";
+  if (row.minimum != nullptr && row.maximum != nullptr) {
+    text += ", " + std::string(row.minimum) + " to " + row.maximum;
+  } else if (row.minimum != nullptr) {
+    text += ", at least " + std::string(row.minimum);
+  } else if (row.maximum != nullptr) {
+    text += ", at most " + std::string(row.maximum);
+  }
+  if (row.default_text != nullptr) return text + "; default " + row.default_text;
+  return text + ((row.flags & CDMF_PROPERTY_REQUIRED) != 0 ? "; required" : "; no default");
+}
+
+/// A row as it stands in the file. Without a default there is no value to write, so the key is a comment.
+std::string entry(const std::string& indent, const cdmf_property& row) {
+  std::string text = comment(indent, row.summary) + comment(indent, range_of(row));
+  if (row.default_text == nullptr) return text + indent + "# " + row.name + ":\n";
+  const bool empty = *row.default_text == '\0';
+  return text + indent + row.name + ": " + (empty ? "''" : row.default_text) + "\n";
+}
+
+std::string reference(TransportRegistry& registry) {
+  std::string text =
+      "# Every key of a configuration, with its meaning, its range and its default. Each value here is the default, "
+      "so\n"
+      "# that leaving a key out changes nothing. Written from the tables of the program and its plugins by the test "
+      "that\n"
+      "# compares the two.\n"
+      "#\n"
+      "# Sizes are bytes, alone or with KiB, MiB, GiB (1024) or KB, MB, GB (1000). Durations have a unit: ns, us, ms, "
+      "s,\n"
+      "# min, h; 0 needs none. Numbers are decimal. A wrong value is refused, never rounded.\n"
+      "\n"
+      "# Version of this format: 1. Required.\n"
+      "version: 1\n"
+      "\n"
+      "# May be left out.\n"
+      "plugins:\n"
+      "  # Folders with plugins (libcdmf_<type>.so), after those named by --plugin-path and CDMF_PLUGIN_PATH and "
+      "before the\n"
+      "  # installed ones. A relative one starts at the folder of this file. Default: none.\n"
+      "  search_paths: []\n"
+      "  # What to do with a plugin that somebody else than root and this user could change: strict refuses it, warn "
+      "logs a\n"
+      "  # warning and loads it. Default: strict.\n"
+      "  security: strict\n"
+      "\n"
+      "# At least one, by names of the program's choice: 1 to 64 letters, digits, '-' and '_'.\n"
+      "transports:\n"
+      "  main:\n"
+      "    # The plugin that carries the messages. Required.\n"
+      "    type: shm\n"
+      "    # Logical name, the same at both ends: 1 to 255 bytes. Each type derives its own object from it. Required.\n"
+      "    endpoint: /cdmf_reference\n";
+  for (const cdmf_property& row : common_properties()) text += entry("    ", row);
+  for (const std::string& type : kShippedTypes) {
+    const auto plugin = registry.find(type);
+    EXPECT_TRUE(plugin) << plugin.text();
+    if (!plugin) continue;
+    text +=
+        "\n" + comment("    ", "Options of type " + type + ": " + plugin.value->summary + ".") + "    " + type + ":\n";
+    for (std::size_t i = 0; i < plugin.value->property_count; ++i) text += entry("      ", plugin.value->properties[i]);
+  }
+  return text;
+}
+
+TEST(ReferenceYaml, HasEveryKeyOfEveryTableWithMeaningRangeAndDefault) {
+  TransportRegistry registry(quiet());
+  const std::string expected = reference(registry);
+  const std::string file = (config_folder() / "reference.yaml").string();
+  if (std::getenv("CDMF_UPDATE_REFERENCE") != nullptr) std::ofstream(file) << expected;
+  EXPECT_EQ(read_bytes(file), expected) << "run CDMF_UPDATE_REFERENCE=1 ctest -R unit.host.shipped_configs";
+}
+
+TEST(ReferenceYaml, SaysTheDefaultsThatTheProgramHas) {
+  const LoadedConfig loaded = read_config_file((config_folder() / "reference.yaml").string(), quiet());
+  ASSERT_TRUE(loaded.ok()) << loaded.problems.front();
+  const TransportConfig& config = loaded.config.transports.at(0).config;
+  const TransportConfig fresh;
+  EXPECT_EQ(config.max_message_size, fresh.max_message_size);
+  EXPECT_EQ(config.send_timeout, fresh.send_timeout);
+  EXPECT_EQ(config.receive_timeout, fresh.receive_timeout);
+  EXPECT_EQ(config.connect_timeout, fresh.connect_timeout);
+  EXPECT_EQ(config.auto_reconnect, fresh.auto_reconnect);
+  EXPECT_EQ(loaded.config.plugins.security, RegistryOptions().security);
+}
+
+// ---- The others
+// ---------------------------------------------------------------------------------------------------------
+
+TEST(ShippedConfigs, DifferInTheWordAfterTypeOnly) {
+  const std::regex type_line("\n    type: [a-z_]+\n");
+  const std::string shm = read_bytes((config_folder() / "shm.yaml").string());
+  ASSERT_TRUE(std::regex_search(shm, type_line));
+  for (const std::string& type : kShippedTypes) {
+    const std::string text = read_bytes((config_folder() / (type + ".yaml")).string());
+    EXPECT_EQ(text, std::regex_replace(shm, type_line, "\n    type: " + type + "\n")) << type;
+  }
+}
+
+TEST(ShippedConfigs, CanAllBeUsedByBothSides) {
+  std::size_t count = 0;
+  for (const auto& file : std::filesystem::directory_iterator(config_folder())) {
+    if (file.path().extension() != ".yaml") continue;
+    ++count;
+    auto host = Host::load(file.path().string(), quiet());
+    ASSERT_TRUE(host) << host.text();
+    for (const TransportEntry& transport : host.value->config().transports) {
+      for (const Role role : {Role::SERVER, Role::CLIENT}) {
+        const auto made = host.value->create(transport.name, role);
+        EXPECT_TRUE(made) << made.text();
+      }
+    }
+  }
+  EXPECT_GE(count, kShippedTypes.size() + 1);
+}
+
+}  // namespace
+}  // namespace cdmf::ipc
