@@ -225,7 +225,8 @@ class MPMCRingBuffer {
     const std::uint64_t skipped = consumer_counts_.skipped.load(std::memory_order_acquire);
     stats.total_pops = head_.load(std::memory_order_acquire) - skipped;
     const std::uint64_t voided = producer_counts_.voided.load(std::memory_order_acquire);
-    stats.total_pushes = tail_.load(std::memory_order_relaxed) - voided;
+    // At least what was popped: relaxed claims promise no order between the two ends.
+    stats.total_pushes = std::max(stats.total_pops, tail_.load(std::memory_order_relaxed) - voided);
     stats.failed_pushes = producer_counts_.failed.load(std::memory_order_relaxed);
     stats.failed_pops = consumer_counts_.failed.load(std::memory_order_relaxed);
     stats.max_size = producer_counts_.max_size.load(std::memory_order_relaxed);

@@ -219,7 +219,8 @@ class SPSCRingBuffer {
     RingBufferStats stats;
     stats.total_pops = freed_.load(std::memory_order_acquire);  // FREED
     stats.failed_pops = consumer_.counts.failed.get();
-    stats.total_pushes = producer_.tail.load(std::memory_order_acquire);  // COUNTED
+    // At least what was popped: an item can be out in the instant between its publication and the count of it.
+    stats.total_pushes = std::max(stats.total_pops, producer_.tail.load(std::memory_order_acquire));  // COUNTED
     stats.failed_pushes = producer_.counts.failed.get();
     stats.max_size = producer_.counts.max_size.get();
     stats.capacity = Capacity;
