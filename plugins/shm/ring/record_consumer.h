@@ -39,6 +39,16 @@ class RecordConsumer {
   /// empty, or a fault. Their payloads stay in place until released. Records not yet released are not delivered again.
   [[nodiscard]] std::size_t receive_burst(std::span<RecordView> views) noexcept;
 
+  /// The same for one record; false: none, or a fault.
+  [[nodiscard]] bool receive(RecordView& view) noexcept {
+    if (fault_ == RingFault::none && look(view) == Found::record) [[likely]]
+      return true;
+    // An empty ring is the moment to tell: a producer waiting for room would otherwise wait for an eighth it never
+    // gets.
+    if (released_ != head_) publish_head();
+    return false;
+  }
+
   /// Whether receive_burst() would look at something new (a record, padding, or a fault): what a sleeper checks last.
   [[nodiscard]] bool has_input() const noexcept;
 
@@ -48,9 +58,9 @@ class RecordConsumer {
   void release_until(std::uint64_t end) noexcept;
 
   /// Keeps a delivered, not yet released record beyond its release. It, and everything behind it, stays occupied
-  /// meanwhile: a record held too long fills the ring. False when kHeldMax records are held.
-  [[nodiscard]] bool hold(const RecordView& view) noexcept;
-  /// Ends a hold, by the view's `begin`. The record's space is given back once release() has passed it and no older one
+  /// meanwhile: a record held too long fills the ring. begin: the view's. False when kHeldMax records are held.
+  [[nodiscard]] bool hold(std::uint64_t begin) noexcept;
+  /// Ends a hold, by the same `begin`. The record's space is given back once release() has passed it and no older one
   /// is held. False when no such record is held.
   bool release_held(std::uint64_t begin) noexcept;
 
@@ -134,12 +144,8 @@ inline RecordConsumer::Found RecordConsumer::look(RecordView& view) noexcept {
 }
 
 inline std::size_t RecordConsumer::receive_burst(std::span<RecordView> views) noexcept {
-  if (fault_ != RingFault::none) [[unlikely]]
-    return 0;
   std::size_t count = 0;
-  while (count < views.size() && look(views[count]) == Found::record) ++count;
-  // An empty ring is the moment to tell: a producer waiting for room would otherwise wait for an eighth it never gets.
-  if (count == 0 && released_ != head_) publish_head();
+  while (count < views.size() && receive(views[count])) ++count;
   return count;
 }
 

@@ -65,13 +65,6 @@ class RecordProducer {
   /// Bytes not freed by the consumer, as far as it has told: reads its head, hence a shared line. May be too high,
   /// since the head is published late. 0 once there is a fault.
   std::uint64_t used_bytes() noexcept;
-  /// Records flushed of which the consumer has not said that it is done: after its death, the most that can be lost.
-  /// Walks the ring, so it is for the end of a link. A peer that tampered with the ring can make it smaller, nothing
-  /// worse.
-  std::uint64_t count_unreleased() noexcept;
-  /// Whether claim(payload_bytes) would succeed now. Reads the consumer's head when the remembered one does not
-  /// suffice. True also when the claim would not be `full` but fail for another reason, so that a waiter stops waiting.
-  bool has_room(std::uint64_t payload_bytes) noexcept;
 
  private:
   struct Place {

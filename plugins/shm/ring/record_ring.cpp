@@ -51,23 +51,32 @@ bool RecordProducer::refresh_head() noexcept {
 
 std::uint64_t RecordProducer::used_bytes() noexcept { return refresh_head() ? tail_ - head_seen_ : 0; }
 
-bool RecordProducer::has_room(std::uint64_t payload_bytes) noexcept {
-  if (payload_bytes > payload_bytes_max()) return true;
-  const Place place = place_for(whole_lines(kEnvelopeBytes + payload_bytes));
-  return fits(place) || !refresh_head() || fits(place);
+bool ring_has_room(const RecordRingMemory& memory, std::uint64_t payload_bytes) noexcept {
+  const std::uint64_t capacity = memory.capacity_bytes;
+  const std::uint64_t tail = memory.control->tail.load(std::memory_order_relaxed);
+  const std::uint64_t head = memory.control->head.load(std::memory_order_acquire);
+  const std::uint64_t record_bytes = whole_lines(kEnvelopeBytes + payload_bytes);
+  const std::uint64_t used = tail - head;
+  if (used > capacity || record_bytes > record_bytes_max(capacity)) return true;
+  const std::uint64_t to_end = capacity - tail % capacity;
+  return used + record_bytes + (record_bytes <= to_end ? 0 : to_end) <= capacity;
 }
 
-std::uint64_t RecordProducer::count_unreleased() noexcept {
-  if (!refresh_head()) return 0;
+std::uint64_t count_unreleased(const RecordRingMemory& memory) noexcept {
+  const std::uint64_t capacity = memory.capacity_bytes;
+  const std::uint64_t tail = memory.control->tail.load(std::memory_order_relaxed);
+  std::uint64_t at = memory.control->head.load(std::memory_order_acquire);
+  if (tail - at > capacity || at % kLineBytes != 0) return 0;
   std::uint64_t count = 0;
-  for (std::uint64_t at = head_seen_; at < flushed_tail_;) {
-    const std::uint32_t size = word_at(at).load(std::memory_order_relaxed) & kSizeMask;  // Our own words.
-    const std::uint64_t to_end = mask_ + 1 - (at & mask_);
+  while (tail - at - 1 < capacity) {  // at < tail; a step too far ends it as well.
+    const std::uint64_t offset = at % capacity;
+    std::uint32_t& word = *reinterpret_cast<std::uint32_t*>(memory.bytes + offset);
+    const std::uint32_t size = std::atomic_ref(word).load(std::memory_order_relaxed) & kSizeMask;
     if (size != kPaddingSize) {
-      if (size < kEnvelopeBytes || whole_lines(size) > to_end) break;  // Not what we wrote.
+      if (size < kEnvelopeBytes) break;  // Not what a producer wrote.
       ++count;
     }
-    at += size == kPaddingSize ? to_end : whole_lines(size);
+    at += size == kPaddingSize ? capacity - offset : whole_lines(size);
   }
   return count;
 }
@@ -86,10 +95,10 @@ RecordConsumer::Found RecordConsumer::fail(RingFault fault) noexcept {
   return Found::fault;
 }
 
-bool RecordConsumer::hold(const RecordView& view) noexcept {
-  assert(view.begin >= released_ && view.end <= next_);
+bool RecordConsumer::hold(std::uint64_t begin) noexcept {
+  assert(begin >= released_ && begin < next_);
   if (held_count_ == kHeldMax) return false;
-  held_[held_count_++] = view.begin;
+  held_[held_count_++] = begin;
   return true;
 }
 

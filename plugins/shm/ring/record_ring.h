@@ -116,6 +116,14 @@ struct RecordRingMemory {
   std::uint64_t capacity_bytes = 0;      // From this process's own checks, not read from the segment again.
 };
 
+/// Whether a record of that payload would fit behind what is flushed, as the shared words tell; true also when they
+/// make no sense, so that a waiter stops waiting and the claim says what is wrong. Any thread of either process.
+bool ring_has_room(const RecordRingMemory& memory, std::uint64_t payload_bytes) noexcept;
+/// Records flushed of which the consumer has not said that it is done: after its death, the most that can be lost.
+/// Walks the ring, so it is for the end of a link. A peer that tampered with the ring can make the number wrong,
+/// nothing worse.
+std::uint64_t count_unreleased(const RecordRingMemory& memory) noexcept;
+
 /// What a peer did that no correct peer does. The end that noticed refuses to work from then on.
 enum class RingFault : std::uint8_t {
   none,

@@ -86,7 +86,7 @@ std::uint64_t consume(const RecordRingMemory& memory, std::uint64_t count) {
         if (word != word_of(number, at)) return number;
       }
     }
-    if (!holding && random() % 16 == 0 && consumer.hold(views[0])) {
+    if (!holding && random() % 16 == 0 && consumer.hold(views[0].begin)) {
       held = views[0];
       holding = true;
     }

@@ -1,0 +1,314 @@
+#include "control_thread.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <utility>
+
+namespace cdmf::ipc::shm {
+namespace {
+
+constexpr std::uint64_t kStopKey = 0;
+constexpr std::uint64_t kListenerKey = 1;
+constexpr std::size_t kPendingMax = 256;  // Clients in the middle of their handshake; more wait in the kernel's queue.
+constexpr std::uint64_t kAcceptPauseNs = 100'000'000;
+
+/// What ended a link, as its socket tells; CDMF_OK: it has not ended.
+cdmf_status read_notices(Link& link, bool& rang) noexcept {
+  bool closed_once = false;
+  for (;;) {
+    Notice notice;
+    switch (receive_packet(link.socket(), &notice, sizeof notice)) {
+      case Received::nothing:
+        return CDMF_OK;
+      case Received::malformed:
+        return CDMF_PROTOCOL_ERROR;
+      case Received::closed:
+        // A reset is reported before what was sent: a goodbye may still be there.
+        if (closed_once) return CDMF_PEER_DIED;
+        closed_once = true;
+        break;
+      case Received::packet:
+        if (notice.header.magic != kSegmentMagic) return CDMF_PROTOCOL_ERROR;
+        if (notice.header.kind == PacketKind::goodbye) {
+          return notice.reason > CDMF_OK && notice.reason <= CDMF_INTERNAL_ERROR ? notice.reason
+                                                                                 : CDMF_CONNECTION_CLOSED;
+        }
+        if (notice.header.kind != PacketKind::wake) return CDMF_PROTOCOL_ERROR;
+        rang = true;
+        break;
+    }
+  }
+}
+
+}  // namespace
+
+bool ControlThread::add_to_epoll(int fd, std::uint64_t key) noexcept {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = key;
+  return epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+cdmf_status ControlThread::start(int listener, ErrorText& error) {
+  listener_ = listener;
+  accept_again_at_ = 0;
+  epoll_.reset(epoll_create1(EPOLL_CLOEXEC));
+  stop_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!epoll_ || !stop_ || !add_to_epoll(stop_.get(), kStopKey) ||
+      (listener >= 0 && !add_to_epoll(listener, kListenerKey))) {
+    return error.fail(CDMF_RESOURCE_EXHAUSTED, errno, "shm: no descriptors for the control thread");
+  }
+  // Signals are the application's, on its own threads.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  try {
+    thread_ = std::thread([this] { run(); });
+  } catch (const std::system_error& problem) {
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return error.fail(CDMF_RESOURCE_EXHAUSTED, problem.code().value(), "shm: the control thread cannot be started");
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return CDMF_OK;
+}
+
+void ControlThread::stop() noexcept {
+  if (!thread_.joinable()) return;
+  signal_fd(stop_.get());
+  thread_.join();
+  for (auto& [key, client] : clients_) {
+    if (client.welcomed) owner_.dismissed(client.terms.id);
+  }
+  clients_.clear();
+  const std::lock_guard lock(links_mutex_);
+  links_.clear();
+  processes_.clear();
+  epoll_.reset();
+}
+
+void ControlThread::watch(std::shared_ptr<Link> link) {
+  const std::uint64_t key = next_key_.fetch_add(2, std::memory_order_relaxed);
+  Watched watched{link, UniqueFd(), key + 1};
+  if (link->terms().peer.pid > 0) {
+    // A peer that died before this is noticed by its socket. One whose pid means somebody else by now is dead too,
+    // hence the same; a child that keeps the socket open at the same time is beyond what can be told.
+    watched.process.reset(static_cast<int>(syscall(SYS_pidfd_open, link->terms().peer.pid, 0)));
+  }
+  const int process = watched.process.get();
+  {
+    const std::lock_guard lock(links_mutex_);
+    if (process >= 0) processes_.emplace(watched.process_key, key);
+    links_.emplace(key, std::move(watched));
+  }
+  add_to_epoll(link->socket(), key);
+  if (process >= 0) add_to_epoll(process, key + 1);
+}
+
+void ControlThread::run() {
+  pthread_setname_np(pthread_self(), "cdmf-shm");
+  for (;;) {
+    std::array<epoll_event, 64> events;
+    const int count = epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), next_timeout_ms());
+    for (int i = 0; i < count; ++i) {
+      const std::uint64_t key = events[static_cast<std::size_t>(i)].data.u64;
+      if (key == kStopKey) return;
+      // An exception here is a lack of memory: it costs the client or the look, not the thread.
+      try {
+        if (key == kListenerKey) {
+          accept_clients();
+        } else if (clients_.contains(key)) {
+          advance(key);
+        } else {
+          look_at_link(key);
+        }
+      } catch (const std::exception& problem) {
+        host_.log(CDMF_LOG_ERROR, "shm: control thread: ", problem.what());
+      }
+    }
+    drop_late_clients();
+    if (accept_again_at_ != 0 && monotonic_now_ns() >= accept_again_at_) {
+      accept_again_at_ = 0;
+      add_to_epoll(listener_, kListenerKey);
+    }
+  }
+}
+
+int ControlThread::next_timeout_ms() const {
+  std::uint64_t deadline = accept_again_at_ != 0 ? accept_again_at_ : kForever;
+  for (const auto& [key, client] : clients_) deadline = std::min(deadline, client.deadline);
+  return poll_timeout_ms(deadline);
+}
+
+void ControlThread::accept_clients() {
+  while (clients_.size() < kPendingMax) {
+    UniqueFd socket(accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!socket) {
+      if (errno == EINTR || errno == ECONNABORTED) continue;
+      if (errno != EAGAIN && errno != EINVAL) {
+        // Out of descriptors: the listener stays readable, so that looking at once again would never end.
+        host_.log(CDMF_LOG_ERROR, "shm: cannot accept clients (errno ", errno, "); trying again");
+        epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, listener_, nullptr);
+        accept_again_at_ = monotonic_now_ns() + kAcceptPauseNs;
+      }
+      return;
+    }
+    const std::uint64_t key = next_key_.fetch_add(2, std::memory_order_relaxed);
+    const int fd = socket.get();
+    PendingClient client;
+    client.socket = std::move(socket);
+    client.deadline = monotonic_now_ns() + kHandshakeTimeoutNs;
+    clients_.emplace(key, std::move(client));
+    add_to_epoll(fd, key);
+  }
+  // As many as we look after at one time: the others wait until one of these is done or late.
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, listener_, nullptr);
+  accept_again_at_ = monotonic_now_ns() + kAcceptPauseNs;
+}
+
+void ControlThread::advance(std::uint64_t key) {
+  PendingClient& client = clients_.at(key);
+  if (!client.welcomed) {
+    if (!welcome(client)) drop_client(key);
+    return;
+  }
+  Ack ack;
+  switch (receive_packet(client.socket.get(), &ack, sizeof ack)) {
+    case Received::nothing:
+      return;
+    case Received::packet:
+      if (ack.header.magic == kSegmentMagic && ack.header.kind == PacketKind::ack) return finish(key);
+      [[fallthrough]];
+    case Received::closed:
+    case Received::malformed:
+      drop_client(key);
+  }
+}
+
+/// Answers a Hello. False: the client is to be dropped.
+bool ControlThread::welcome(PendingClient& client) {
+  const int socket = client.socket.get();
+  Hello hello;
+  const Received received = receive_packet(socket, &hello, sizeof hello);
+  if (received == Received::nothing) return true;
+  if (received != Received::packet) return false;
+
+  cdmf_error text{};
+  text.struct_size = sizeof text;
+  ErrorText error(&text);
+  Welcome answer;
+  UniqueFd memory;
+  PeerCredentials peer;
+  cdmf_status status = peer_credentials(socket, peer) ? CDMF_OK : CDMF_PERMISSION_DENIED;
+  if (status == CDMF_OK && peer.uid != geteuid() && peer.uid != 0) {
+    status = error.fail(CDMF_PERMISSION_DENIED, 0, "shm: the server runs as user ", geteuid(),
+                        " and does not serve user ", peer.uid);
+  }
+  if (status == CDMF_OK) status = check_header(hello.header, PacketKind::hello, "client", error);
+  if (status == CDMF_OK) status = owner_.admit(hello, peer, client.terms, error);
+  const bool admitted = status == CDMF_OK;
+  const SegmentPlan& plan = client.terms.plan;
+  if (status == CDMF_OK) status = Segment::create(plan, peer.pid, client.segment, memory, error);
+  if (status == CDMF_OK) {
+    client.own_bell.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    client.peer_bell.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!client.own_bell || !client.peer_bell) {
+      status = error.fail(CDMF_RESOURCE_EXHAUSTED, errno, "shm: the server has no descriptors left");
+    }
+  }
+  if (status != CDMF_OK) {
+    if (admitted) owner_.dismissed(client.terms.id);
+    host_.log(CDMF_LOG_WARNING, "shm: client with pid ", peer.pid, " refused: ", text.message);
+    answer.status = status;
+    std::snprintf(answer.text, sizeof answer.text, "%.*s", static_cast<int>(sizeof answer.text - 1), text.message);
+    send_packet(socket, &answer, sizeof answer);
+    return false;
+  }
+  answer.may_sleep = may_sleep_ ? 1 : 0;
+  answer.ring_capacity = plan.ring_capacity;
+  answer.slot_size = plan.slot_size;
+  answer.bidirectional = plan.bidirectional ? 1 : 0;
+  answer.checksum = plan.checksum ? 1 : 0;
+  answer.frame_size_max = plan.frame_size_max;
+  std::array<int, kWelcomeFdCount> fds{};
+  fds[kSegmentFd] = memory.get();
+  fds[kServerBellFd] = client.own_bell.get();
+  fds[kClientBellFd] = client.peer_bell.get();
+  client.welcomed = true;  // From here on, dropping it gives its id back.
+  client.deadline = monotonic_now_ns() + kHandshakeTimeoutNs;
+  return send_packet(socket, &answer, sizeof answer, fds);
+}
+
+void ControlThread::finish(std::uint64_t key) {
+  auto node = clients_.extract(key);
+  PendingClient& client = node.mapped();
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, client.socket.get(), nullptr);
+  auto link = std::make_shared<Link>(client.terms, std::move(client.segment), std::move(client.socket),
+                                     std::move(client.own_bell), std::move(client.peer_bell));
+  owner_.connected(link);  // Before its end can be noticed.
+  watch(std::move(link));
+}
+
+void ControlThread::drop_client(std::uint64_t key) {
+  const auto found = clients_.find(key);
+  if (found->second.welcomed) owner_.dismissed(found->second.terms.id);
+  // Closing is not enough: a child of fork() may have a copy of the socket, and epoll would go on reporting it.
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, found->second.socket.get(), nullptr);
+  clients_.erase(found);
+}
+
+void ControlThread::drop_late_clients() {
+  if (clients_.empty()) return;
+  const std::uint64_t now = monotonic_now_ns();
+  for (auto next = clients_.begin(); next != clients_.end();) {
+    const auto current = next++;
+    if (now < current->second.deadline) continue;
+    host_.log(CDMF_LOG_WARNING, "shm: a client did not finish its handshake in time and was dropped");
+    drop_client(current->first);
+  }
+}
+
+void ControlThread::look_at_link(std::uint64_t key) {
+  std::shared_ptr<Link> link;
+  bool process_ended = false;
+  {
+    const std::lock_guard lock(links_mutex_);
+    if (const auto process = processes_.find(key); process != processes_.end()) {
+      process_ended = true;
+      key = process->second;
+    }
+    const auto found = links_.find(key);
+    if (found == links_.end()) return;  // Ended by an earlier event of the same round.
+    link = found->second.link;
+  }
+  bool rang = false;
+  cdmf_status reason = read_notices(*link, rang);
+  if (reason == CDMF_OK && process_ended) reason = CDMF_PEER_DIED;
+  if (reason == CDMF_OK) {
+    if (rang) owner_.kick();
+    return;
+  }
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, link->socket(), nullptr);
+  {
+    const std::lock_guard lock(links_mutex_);
+    const auto found = links_.find(key);
+    if (found->second.process) epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, found->second.process.get(), nullptr);
+    processes_.erase(found->second.process_key);
+    links_.erase(found);
+  }
+  if (link->end(reason)) host_.log(CDMF_LOG_DEBUG, "shm: link ", link->id(), " ended, reason ", reason);
+  link->hang_up(reason);
+  owner_.kick();
+}
+
+}  // namespace cdmf::ipc::shm

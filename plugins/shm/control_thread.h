@@ -1,0 +1,91 @@
+#pragma once
+// control_thread.h: the one thread of a driver. It accepts clients, shakes hands with them, and notices the end of
+// links, off the data path; it never touches a ring.
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "handshake.h"
+#include "link.h"
+#include "segment/endpoint.h"
+#include "segment/unique_fd.h"
+
+namespace cdmf::ipc::shm {
+
+/// A client that has not finished its handshake.
+struct PendingClient {
+  UniqueFd socket;
+  std::uint64_t deadline = 0;
+  bool welcomed = false;  // Waiting for its Ack; the rest is set then.
+  LinkTerms terms;
+  Segment segment;
+  UniqueFd own_bell;
+  UniqueFd peer_bell;
+};
+
+class ControlThread {
+ public:
+  /// What the driver adds. All are called on the control thread.
+  struct Owner {
+    virtual ~Owner() = default;
+    /// Decides about a client whose Hello is right: fills in terms (id, plan, hostile). Otherwise says why not.
+    virtual cdmf_status admit(const Hello& hello, const PeerCredentials& peer, LinkTerms& terms, ErrorText& error) = 0;
+    /// The admitted client did not get as far as a link.
+    virtual void dismissed(cdmf_peer id) = 0;
+    virtual void connected(std::shared_ptr<Link> link) = 0;
+    /// Wakes whoever sleeps in this driver: a link has ended, or the peer of an untrusting link rang.
+    virtual void kick() = 0;
+  };
+
+  /// may_sleep  what clients are told about this side's receiver.
+  ControlThread(Owner& owner, PluginHost host, bool may_sleep) : owner_(owner), host_(host), may_sleep_(may_sleep) {}
+  ~ControlThread() { stop(); }
+  ControlThread(const ControlThread&) = delete;
+  ControlThread& operator=(const ControlThread&) = delete;
+
+  /// listener  -1 for a client. It must stay open until stop().
+  cdmf_status start(int listener, ErrorText& error);
+  /// Joins. Pending clients are dropped. Idempotent.
+  void stop() noexcept;
+  /// Notices the end of this link from now on. [any]
+  void watch(std::shared_ptr<Link> link);
+
+ private:
+  struct Watched {
+    std::shared_ptr<Link> link;
+    UniqueFd process;  // A pidfd: a peer's socket may live on in its children, the process itself does not.
+    std::uint64_t process_key = 0;
+  };
+
+  void run();
+  void accept_clients();
+  void advance(std::uint64_t key);
+  bool welcome(PendingClient& client);
+  void finish(std::uint64_t key);
+  void drop_client(std::uint64_t key);
+  void drop_late_clients();
+  void look_at_link(std::uint64_t key);
+  int next_timeout_ms() const;
+  bool add_to_epoll(int fd, std::uint64_t key) noexcept;
+
+  Owner& owner_;
+  PluginHost host_;
+  bool may_sleep_;
+  int listener_ = -1;
+  std::uint64_t accept_again_at_ = 0;  // 0: accepting.
+  UniqueFd epoll_;
+  UniqueFd stop_;
+  std::thread thread_;
+  std::map<std::uint64_t, PendingClient> clients_;  // The thread's own.
+  std::mutex links_mutex_;
+  std::map<std::uint64_t, Watched> links_;            // By the key of the socket.
+  std::map<std::uint64_t, std::uint64_t> processes_;  // Key of a pidfd to key of its link.
+  std::atomic<std::uint64_t> next_key_{2};
+};
+
+}  // namespace cdmf::ipc::shm

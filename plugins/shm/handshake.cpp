@@ -1,0 +1,158 @@
+#include "handshake.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+namespace cdmf::ipc::shm {
+
+bool send_packet(int socket, const void* packet, std::size_t size, std::span<const int> fds) noexcept {
+  iovec part{const_cast<void*>(packet), size};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kWelcomeFdCount)] = {};
+  if (!fds.empty()) {
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(fds.size_bytes());
+    cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(fds.size_bytes());
+    std::memcpy(CMSG_DATA(header), fds.data(), fds.size_bytes());
+  }
+  ssize_t sent;
+  do {
+    sent = sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  } while (sent < 0 && errno == EINTR);
+  return sent == static_cast<ssize_t>(size);
+}
+
+Received receive_packet(int socket, void* packet, std::size_t size, std::span<UniqueFd> fds) noexcept {
+  // Room for one descriptor more than a Welcome has: too many then show as such. What exceeds even this is dropped by
+  // the kernel, and MSG_CTRUNC says so.
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * (kWelcomeFdCount + 1))];
+  iovec part{packet, size};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  ssize_t got;
+  do {
+    got = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) return errno == EAGAIN || errno == EWOULDBLOCK ? Received::nothing : Received::closed;
+
+  std::array<UniqueFd, kWelcomeFdCount + 1> arrived;
+  std::size_t count = 0;
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t here = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < here; ++i) {
+      int fd;
+      std::memcpy(&fd, CMSG_DATA(header) + i * sizeof fd, sizeof fd);
+      if (count < arrived.size()) {
+        arrived[count++].reset(fd);
+      } else {
+        ::close(fd);
+      }
+    }
+  }
+  if (got == 0) return Received::closed;
+  if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || got != static_cast<ssize_t>(size))
+    return Received::malformed;
+  // A refusal carries no descriptors.
+  if (count != fds.size() && count != 0) return Received::malformed;
+  std::move(arrived.begin(), arrived.begin() + static_cast<std::ptrdiff_t>(count), fds.begin());
+  return Received::packet;
+}
+
+cdmf_status check_header(const PacketHeader& header, PacketKind expected, const char* peer_name, ErrorText& error) {
+  if (header.magic != kSegmentMagic) {
+    return error.fail(CDMF_PROTOCOL_ERROR, 0, "shm: the ", peer_name, " does not speak this protocol");
+  }
+  if (header.major != kProtocolMajor) {
+    return error.fail(CDMF_VERSION_MISMATCH, 0, "shm: the ", peer_name, " speaks protocol ", header.major, '.',
+                      header.minor, ", this side ", kProtocolMajor, '.', kProtocolMinor,
+                      "; use the same release on both sides");
+  }
+  if (header.kind != expected) {
+    return error.fail(CDMF_PROTOCOL_ERROR, 0, "shm: the ", peer_name, " sent packet ",
+                      static_cast<std::uint32_t>(header.kind), " where ", static_cast<std::uint32_t>(expected),
+                      " was due");
+  }
+  return CDMF_OK;
+}
+
+bool peer_credentials(int socket, PeerCredentials& credentials) noexcept {
+  ucred found{};
+  socklen_t size = sizeof found;
+  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &found, &size) != 0) return false;
+  credentials.pid = found.pid;
+  credentials.uid = found.uid;
+  return true;
+}
+
+cdmf_status ClientHandshake::run(int socket, std::uint64_t frame_size_max, bool may_sleep, std::uint64_t deadline,
+                                 ErrorText& error) {
+  if (!peer_credentials(socket, peer) || (peer.uid != geteuid() && peer.uid != 0)) {
+    return error.fail(CDMF_PERMISSION_DENIED, 0, "shm: the server runs as user ", peer.uid, ", this side as ",
+                      geteuid(), "; only the same user or root is trusted");
+  }
+  Hello hello;
+  hello.may_sleep = may_sleep ? 1 : 0;
+  hello.frame_size_max = frame_size_max;
+  if (!send_packet(socket, &hello, sizeof hello)) {
+    return error.fail(CDMF_CONNECTION_FAILED, errno, "shm: the server closed the connection");
+  }
+  Welcome welcome;
+  std::array<UniqueFd, kWelcomeFdCount> fds;
+  for (;;) {
+    const Received received = receive_packet(socket, &welcome, sizeof welcome, fds);
+    if (received == Received::packet) break;
+    if (received == Received::malformed)
+      return error.fail(CDMF_PROTOCOL_ERROR, 0, "shm: the server's answer is malformed");
+    if (received == Received::closed) {
+      return error.fail(CDMF_CONNECTION_FAILED, 0, "shm: the server closed the connection during the handshake");
+    }
+    pollfd wait{socket, POLLIN, 0};
+    const int timeout_ms = poll_timeout_ms(deadline);
+    if (poll(&wait, 1, timeout_ms) == 0 && deadline != kForever && monotonic_now_ns() >= deadline) {
+      return error.fail(CDMF_TIMEOUT, 0, "shm: the server did not answer in time");
+    }
+  }
+  if (const cdmf_status status = check_header(welcome.header, PacketKind::welcome, "server", error);
+      status != CDMF_OK) {
+    return status;
+  }
+  if (welcome.status != CDMF_OK) {
+    welcome.text[sizeof welcome.text - 1] = '\0';
+    return error.fail(welcome.status, 0, welcome.text);
+  }
+  plan = {welcome.ring_capacity, welcome.slot_size, welcome.frame_size_max, welcome.bidirectional != 0,
+          welcome.checksum != 0};
+  if (!fds[kSegmentFd] || !is_valid_capacity(plan.ring_bytes()) || plan.frame_size_max == 0 ||
+      plan.frame_size_max > payload_bytes_max(plan.ring_bytes())) {
+    return error.fail(CDMF_PROTOCOL_ERROR, 0, "shm: the server offers rings of ", plan.ring_bytes(),
+                      " bytes for frames of ", plan.frame_size_max, " bytes, which cannot be");
+  }
+  if (const cdmf_status status = Segment::attach(fds[kSegmentFd].get(), plan, segment, error); status != CDMF_OK) {
+    return status;
+  }
+  peer_may_sleep = welcome.may_sleep != 0;
+  own_bell = std::move(fds[kClientBellFd]);
+  peer_bell = std::move(fds[kServerBellFd]);
+  const Ack ack;
+  if (!send_packet(socket, &ack, sizeof ack)) {
+    return error.fail(CDMF_CONNECTION_FAILED, errno, "shm: the server closed the connection during the handshake");
+  }
+  return CDMF_OK;
+}
+
+}  // namespace cdmf::ipc::shm

@@ -1,0 +1,81 @@
+#include "link.h"
+
+#include <sys/socket.h>
+
+#include <utility>
+
+namespace cdmf::ipc::shm {
+
+Link::Link(const LinkTerms& terms, Segment segment, UniqueFd socket, UniqueFd own_bell, UniqueFd peer_bell)
+    : drain_left(terms.plan.ring_bytes()),
+      terms_(terms),
+      segment_(std::move(segment)),
+      socket_(std::move(socket)),
+      own_bell_(std::move(own_bell)),
+      peer_bell_(std::move(peer_bell)) {
+  const bool two_way = terms.plan.bidirectional;
+  if (terms.is_server) {
+    in_ = segment_.tx();
+    consumer.emplace(in_);
+    if (two_way) producer.emplace(out_ = segment_.rx());
+  } else {
+    producer.emplace(out_ = segment_.tx());
+    if (two_way) consumer.emplace(in_ = segment_.rx());
+  }
+  if (can_receive()) segment_.header().reader_count.fetch_add(1, std::memory_order_relaxed);
+  if (can_send()) segment_.header().writer_count.fetch_add(1, std::memory_order_relaxed);
+  returned_.reserve(RecordConsumer::kHeldMax);
+}
+
+Link::~Link() {
+  if (can_receive()) segment_.header().reader_count.fetch_sub(1, std::memory_order_relaxed);
+  if (can_send()) segment_.header().writer_count.fetch_sub(1, std::memory_order_relaxed);
+}
+
+bool Link::end(cdmf_status reason) noexcept {
+  cdmf_status alive = CDMF_OK;
+  if (!ended_.compare_exchange_strong(alive, reason, std::memory_order_acq_rel)) return false;
+  wake_own_senders();
+  return true;
+}
+
+void Link::hang_up(cdmf_status reason) noexcept {
+  Notice goodbye;
+  goodbye.reason = reason;
+  send_packet(socket_.get(), &goodbye, sizeof goodbye);
+  // Not close(): the control thread still watches the descriptor. This also reaches copies in children of fork().
+  shutdown(socket_.get(), SHUT_RDWR);
+}
+
+void Link::give_back(std::uint64_t record_begin) {
+  const std::lock_guard lock(returned_mutex_);
+  returned_.push_back(record_begin);  // Within the quota of holds, hence within what was reserved.
+  has_returned_.store(true, std::memory_order_release);
+}
+
+void Link::collect_returned_slowly() noexcept {
+  const std::lock_guard lock(returned_mutex_);
+  for (const std::uint64_t begin : returned_) consumer->release_held(begin);
+  returned_.clear();
+  has_returned_.store(false, std::memory_order_relaxed);
+  offer_space();
+}
+
+/// A peer that is not trusted could make an eventfd block (its counter full, O_NONBLOCK taken off: both are shared), so
+/// this one is woken through its socket, where MSG_DONTWAIT is ours alone. A peer that does not read it harms itself.
+void Link::notify_untrusted() noexcept {
+  if (!terms_.peer_may_sleep) return;
+  full_fence();  // ANNOUNCE
+  const std::uint32_t armed = out_.control->armed.load(std::memory_order_relaxed);
+  if (armed == kNotArmed) return;
+  out_.control->armed.store(kNotArmed, std::memory_order_relaxed);
+  if (armed == kArmedFutex) {
+    futex_wake_all(out_.control->armed);
+    return;
+  }
+  Notice wake;
+  wake.header.kind = PacketKind::wake;
+  send_packet(socket_.get(), &wake, sizeof wake);
+}
+
+}  // namespace cdmf::ipc::shm

@@ -1,0 +1,161 @@
+#pragma once
+// link.h: one connection: its segment, the two ends of its rings that this process owns, its bells and its socket.
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "handshake.h"
+#include "ring/record_consumer.h"
+#include "ring/record_producer.h"
+#include "segment/segment.h"
+#include "wait/bell.h"
+#include "wait/spinner.h"
+
+namespace cdmf::ipc::shm {
+
+struct LinkTerms {
+  cdmf_peer id = CDMF_NO_PEER;
+  bool is_server = false;       // This side is.
+  bool peer_may_sleep = false;  // Then a flush looks whether to wake it.
+  bool hostile = false;         // The peer is not trusted.
+  SegmentPlan plan;
+  PeerCredentials peer;
+};
+
+/// Members are grouped by who uses them. Whoever has a reference may use the memory: the mapping ends with the last
+/// one, however the link itself ended.
+class Link {
+ public:
+  Link(const LinkTerms& terms, Segment segment, UniqueFd socket, UniqueFd own_bell, UniqueFd peer_bell);
+  ~Link();
+
+  // ---- Any thread
+  // -----------------------------------------------------------------------------------------------------
+
+  const LinkTerms& terms() const noexcept { return terms_; }
+  cdmf_peer id() const noexcept { return terms_.id; }
+  int socket() const noexcept { return socket_.get(); }
+  int own_bell() const noexcept { return own_bell_.get(); }
+  bool can_send() const noexcept { return producer.has_value(); }
+  bool can_receive() const noexcept { return consumer.has_value(); }
+
+  /// CDMF_OK while the link lives, then why it ended. What the peer flushed before is visible to whoever sees the end.
+  cdmf_status ended() const noexcept { return ended_.load(std::memory_order_acquire); }
+  /// The first reason counts. Wakes the threads of this process that wait for room. True when this call was the first.
+  bool end(cdmf_status reason) noexcept;
+  /// Tells the peer why, and hangs up: the peer's control thread and ours see the end of the socket.
+  void hang_up(cdmf_status reason) noexcept;
+  /// CDMF_OK: there may be room, or the link has ended and claim() will say so. CDMF_TIMEOUT, CDMF_INTERRUPTED.
+  /// spin_ns  how long to spin before sleeping; kForever: never sleep.
+  template <typename Interrupted>
+  cdmf_status await_space(std::uint64_t payload_bytes, std::uint64_t deadline, std::uint64_t spin_ns, bool yields,
+                          Interrupted&& interrupted) noexcept;
+  /// Lets the threads in await_space look again.
+  void wake_own_senders() noexcept {
+    if (can_send()) wake_senders(*out_.control);
+  }
+  /// Messages for the peer that it never reported as done.
+  std::uint64_t count_undelivered() const noexcept { return can_send() ? count_unreleased(out_) : 0; }
+  /// Gives back a held record. The receiver does the rest when it comes by.
+  void give_back(std::uint64_t record_begin);
+
+  // ---- The sender
+  // -----------------------------------------------------------------------------------------------------
+
+  std::optional<RecordProducer> producer;
+  bool claim_open = false;
+  std::uint64_t batch_time_us = 0;  // Time of sending of the open batch, 0 before its first commit.
+
+  /// Publishes the open batch and wakes the peer if it sleeps.
+  void flush() noexcept {
+    batch_time_us = 0;
+    if (producer->flush()) notify();
+  }
+  /// After a claim that found the ring full, and flushed.
+  void notify() noexcept {
+    if (!terms_.hostile) [[likely]] {
+      after_flush(*out_.control, peer_bell_.get(), terms_.peer_may_sleep);
+    } else {
+      notify_untrusted();
+    }
+  }
+
+  // ---- The receiver
+  // ---------------------------------------------------------------------------------------------------
+
+  std::optional<RecordConsumer> consumer;
+  bool announced = false;        // PEER_CONNECTED was received.
+  bool finished = false;         // PEER_DISCONNECTED was.
+  bool in_burst = false;         // Has records in the current burst, up to
+  std::uint64_t burst_end = 0;   // this position.
+  std::uint64_t discarded = 0;   // Records whose checksum did not match.
+  bool ending = false;           // Its end was seen: what the ring still has comes first,
+  std::uint64_t drain_left = 0;  // up to so many bytes, so that a peer that does not stop has an end.
+
+  /// Takes the records given back by other threads into account.
+  void collect_returned() noexcept {
+    if (has_returned_.load(std::memory_order_acquire)) [[unlikely]]
+      collect_returned_slowly();
+  }
+  /// After a release, and when the ring was found empty: lets a peer that waits for room go on.
+  void offer_space() noexcept {
+    if (!space_wanted(*in_.control)) [[likely]]
+      return;
+    consumer->publish_head();
+    wake_senders(*in_.control);
+  }
+  /// Announces that the receiver is about to sleep. A full_fence(), and a look at everything, must follow.
+  void arm(std::uint32_t how) noexcept {
+    consumer->publish_head();
+    in_.control->armed.store(how, std::memory_order_relaxed);  // Ordered by the fence that follows.
+  }
+  void disarm() noexcept {
+    // Relaxed, and no exchange unless needed: seen late, it costs the peer one wake-up too many.
+    if (armed() != kNotArmed) in_.control->armed.store(kNotArmed, std::memory_order_relaxed);
+  }
+  std::uint32_t armed() const noexcept { return in_.control->armed.load(std::memory_order_relaxed); }
+  RecordRingControl& in_control() const noexcept { return *in_.control; }
+  bool has_input() const noexcept {
+    return !announced || consumer_has_input() || ended() != CDMF_OK || has_returned_.load(std::memory_order_acquire);
+  }
+
+ private:
+  bool consumer_has_input() const noexcept { return consumer && consumer->has_input(); }
+  void collect_returned_slowly() noexcept;
+  void notify_untrusted() noexcept;
+
+  LinkTerms terms_;
+  Segment segment_;
+  UniqueFd socket_;
+  UniqueFd own_bell_;
+  UniqueFd peer_bell_;
+  RecordRingMemory out_;
+  RecordRingMemory in_;
+  std::atomic<cdmf_status> ended_{CDMF_OK};
+  std::atomic<bool> has_returned_{false};
+  std::mutex returned_mutex_;
+  std::vector<std::uint64_t> returned_;
+};
+
+template <typename Interrupted>
+cdmf_status Link::await_space(std::uint64_t payload_bytes, std::uint64_t deadline, std::uint64_t spin_ns, bool yields,
+                              Interrupted&& interrupted) noexcept {
+  const auto done = [&] { return interrupted() || ended() != CDMF_OK || ring_has_room(out_, payload_bytes); };
+  const auto outcome = [&] { return interrupted() ? CDMF_INTERRUPTED : CDMF_OK; };
+  if (done()) return outcome();
+  if (spin_ns != 0) {
+    const std::uint64_t now = monotonic_now_ns();
+    const std::uint64_t until = spin_ns > kForever - now ? kForever : now + spin_ns;
+    if (spin_until(std::min(deadline, until), yields, done)) return outcome();
+  }
+  for (;;) {
+    if (deadline != kForever && monotonic_now_ns() >= deadline) return CDMF_TIMEOUT;
+    wait_for_space(*out_.control, deadline, done);
+    if (done()) return outcome();
+  }
+}
+
+}  // namespace cdmf::ipc::shm

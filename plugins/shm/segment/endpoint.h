@@ -1,0 +1,38 @@
+#pragma once
+// segment/endpoint.h: from the logical endpoint name to the Unix socket where server and clients meet.
+#include <string>
+
+#include "ipc/driver.h"
+#include "segment/unique_fd.h"
+
+namespace cdmf::ipc::shm {
+
+/// The socket of an endpoint: $XDG_RUNTIME_DIR/cdmf/<name>.shm, or /tmp/cdmf-<uid>/<name>.shm. The name is the endpoint
+/// without its leading '/', with every byte outside [A-Za-z0-9._-] as %XX, so that two endpoints never share a file.
+/// Makes the folder when it is missing, and refuses one that others could write to. INVALID_CONFIG: too long a name.
+cdmf_status socket_path(const char* endpoint, std::string& path, ErrorText& error);
+
+/// A server's claim on an endpoint: the listening socket, and a lock that tells a live server from a leftover file.
+class ListeningEndpoint {
+ public:
+  ListeningEndpoint() = default;
+  ListeningEndpoint(ListeningEndpoint&&) noexcept = default;
+  ListeningEndpoint& operator=(ListeningEndpoint&&) noexcept = default;
+  ~ListeningEndpoint() { close(); }
+
+  /// ENDPOINT_IN_USE when a server lives there. What a dead server left behind is replaced.
+  cdmf_status open(const std::string& path, ErrorText& error);
+  /// Removes the files. Idempotent.
+  void close() noexcept;
+  int fd() const noexcept { return socket_.get(); }
+
+ private:
+  std::string path_;
+  UniqueFd lock_;
+  UniqueFd socket_;
+};
+
+/// Connects to a server. ENDPOINT_NOT_FOUND at once when none listens; waits until the deadline when its queue is full.
+cdmf_status connect_endpoint(const std::string& path, std::uint64_t deadline, UniqueFd& socket, ErrorText& error);
+
+}  // namespace cdmf::ipc::shm

@@ -1,0 +1,163 @@
+// Life of the driver, and what the control thread asks of it. Sending, receiving and waiting are in shm_driver_*.cpp.
+#include "shm_driver.h"
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+namespace cdmf::ipc::shm {
+
+ShmDriver::ShmDriver(const DriverConfig& config, PluginHost host)
+    : options_(config), host_(host), cpu_count_(usable_cpu_count()), budget_(options_.spin_budget_ns, cpu_count_) {}
+
+ShmDriver::~ShmDriver() { ShmDriver::close(); }
+
+cdmf_status ShmDriver::open(ErrorText& error) {
+  if (is_open_) return CDMF_ALREADY_INITIALIZED;
+  std::string path;
+  if (const cdmf_status status = socket_path(options_.endpoint.c_str(), path, error); status != CDMF_OK) return status;
+  UniqueFd epoll(epoll_create1(EPOLL_CLOEXEC));
+  UniqueFd kicker(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLET;
+  if (!epoll || !kicker || epoll_ctl(epoll.get(), EPOLL_CTL_ADD, kicker.get(), &event) != 0) {
+    return error.fail(CDMF_RESOURCE_EXHAUSTED, errno, "shm: no descriptors for endpoint \"", options_.endpoint, '"');
+  }
+  ListeningEndpoint listener;
+  if (options_.is_server) {
+    if (const cdmf_status status = listener.open(path, error); status != CDMF_OK) return status;
+  }
+  // The control thread may call kick() as soon as it runs.
+  epoll_ = std::move(epoll);
+  kicker_ = std::move(kicker);
+  ControlThread::Owner& owner = *this;
+  auto control = std::make_unique<ControlThread>(owner, host_, options_.may_sleep());
+  if (const cdmf_status status = control->start(listener.fd(), error); status != CDMF_OK) {
+    epoll_.reset();
+    kicker_.reset();
+    return status;
+  }
+  path_ = std::move(path);
+  listener_ = std::move(listener);
+  control_ = std::move(control);
+  is_open_ = true;
+  return CDMF_OK;
+}
+
+cdmf_status ShmDriver::attach(std::uint64_t deadline, cdmf_peer& peer, ErrorText& error) {
+  if (!is_open_) return error.fail(CDMF_NOT_INITIALIZED, 0, "shm: not open");
+  if (options_.is_server) return error.fail(CDMF_UNSUPPORTED, 0, "shm: a server waits for clients, it does not attach");
+  if (attached_.load(std::memory_order_relaxed) != CDMF_NO_PEER) {
+    return error.fail(CDMF_ALREADY_INITIALIZED, 0, "shm: already attached");
+  }
+  UniqueFd socket;
+  if (const cdmf_status status = connect_endpoint(path_, deadline, socket, error); status != CDMF_OK) return status;
+  ClientHandshake handshake;
+  const cdmf_status status =
+      handshake.run(socket.get(), options_.plan.frame_size_max, options_.may_sleep(), deadline, error);
+  if (status != CDMF_OK) return status;
+  const cdmf_peer id = links_.reserve();
+  const LinkTerms terms{.id = id,
+                        .is_server = false,
+                        .peer_may_sleep = handshake.peer_may_sleep,
+                        .hostile = is_hostile(handshake.peer),
+                        .plan = handshake.plan,
+                        .peer = handshake.peer};
+  auto link = std::make_shared<Link>(terms, std::move(handshake.segment), std::move(socket),
+                                     std::move(handshake.own_bell), std::move(handshake.peer_bell));
+  links_.add(link);
+  attached_.store(id, std::memory_order_relaxed);
+  control_->watch(std::move(link));
+  peer = id;
+  return CDMF_OK;
+}
+
+cdmf_status ShmDriver::disconnect(cdmf_peer peer, cdmf_status reason) {
+  const std::shared_ptr<Link> link = links_.find(peer);
+  if (!link) return CDMF_NOT_CONNECTED;
+  if (link->end(reason)) link->hang_up(reason);
+  kick();
+  return CDMF_OK;
+}
+
+void ShmDriver::close() {
+  if (!is_open_) return;
+  is_open_ = false;
+  control_->stop();  // From here on no link comes or ends.
+  control_.reset();
+  listener_.close();
+  for (const std::shared_ptr<Link>& link : links_.all()) {
+    if (!link) continue;
+    if (link->can_receive()) link->consumer->publish_head();  // The peer counts what was lost by it.
+    if (link->end(CDMF_CONNECTION_CLOSED)) link->hang_up(CDMF_CONNECTION_CLOSED);
+    links_.remove(link->id());
+  }
+  renew_sender_links();  // Keeps the links with open claims.
+  polled_.clear();
+  burst_.clear();
+  receiver_links_.renew(links_);
+  copies_ = {};
+  attached_.store(CDMF_NO_PEER, std::memory_order_relaxed);
+  epoll_.reset();
+  kicker_.reset();
+}
+
+void ShmDriver::describe(cdmf_info& info) {
+  static constexpr const char* kTrustWords[] = {"auto", "cooperative", "hostile"};
+  SegmentPlan plan = options_.plan;
+  if (const auto link = links_.find(attached_.load(std::memory_order_relaxed))) plan = link->terms().plan;
+  info.capabilities = kDescription.capabilities;
+  if (!can_poll_fd()) info.capabilities &= ~std::uint64_t{CDMF_CAP_POLL_FD};
+  if (!options_.timestamp) info.capabilities &= ~std::uint64_t{CDMF_CAP_TIMESTAMP};
+  info.frame_size_max = plan.frame_size_max;
+  info.buffer_bytes = plan.ring_bytes();
+  const std::lock_guard lock(describe_mutex_);
+  address_ = "memfd via " + path_;
+  detail_ = std::string("wait ") + kWaitChoices[static_cast<std::size_t>(options_.wait)] + ", checksum " +
+            (plan.checksum ? "crc32" : "none") + ", timestamp " + (options_.timestamp ? "on" : "off") + ", trust " +
+            kTrustWords[static_cast<std::size_t>(options_.trust)] + ", rings of " + std::to_string(plan.ring_bytes()) +
+            " bytes (" + std::to_string(plan.ring_capacity) + " x " + std::to_string(plan.slot_size) + ")" +
+            (plan.bidirectional ? "" : ", client to server only");
+  info.address = address_.c_str();
+  info.detail = detail_.c_str();
+}
+
+// ---- What the control thread asks
+// ---------------------------------------------------------------------------------------
+
+bool ShmDriver::is_hostile(const PeerCredentials& peer) const noexcept {
+  return options_.trust == Trust::hostile || (options_.trust == Trust::automatic && peer.uid != geteuid());
+}
+
+cdmf_status ShmDriver::admit(const Hello& hello, const PeerCredentials& peer, LinkTerms& terms, ErrorText& error) {
+  const cdmf_peer id = links_.reserve();
+  if (id == CDMF_NO_PEER) {
+    return error.fail(CDMF_RESOURCE_EXHAUSTED, 0, "shm: the server has ", LinkTable::kSlotsMax,
+                      " clients, the most it can");
+  }
+  terms = {.id = id,
+           .is_server = true,
+           .peer_may_sleep = hello.may_sleep != 0,
+           .hostile = is_hostile(peer),
+           .plan = options_.plan,
+           .peer = peer};
+  return CDMF_OK;
+}
+
+void ShmDriver::dismissed(cdmf_peer id) { links_.drop(id); }
+
+void ShmDriver::connected(std::shared_ptr<Link> link) {
+  links_.add(std::move(link));
+  kick();
+}
+
+void ShmDriver::kick() {
+  signal_fd(kicker_.get());
+  const std::lock_guard lock(sleep_mutex_);
+  if (futex_sleeper_ != nullptr) wake_receiver(futex_sleeper_->in_control(), -1);
+}
+
+}  // namespace cdmf::ipc::shm

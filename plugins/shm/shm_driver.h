@@ -1,0 +1,153 @@
+#pragma once
+// shm_driver.h: the shared-memory transport as a driver. The contract of each method is at cdmf_driver_ops in
+// ipc/plugin_abi.h; how the parts work together is told in README.md.
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "control_thread.h"
+#include "ipc/driver.h"
+#include "link.h"
+#include "link_table.h"
+#include "options.h"
+#include "wait/spinner.h"
+
+namespace cdmf::ipc::shm {
+
+class ShmDriver final : public Driver, private ControlThread::Owner {
+ public:
+  ShmDriver(const DriverConfig& config, PluginHost host);
+  ~ShmDriver() override;
+
+  cdmf_status open(ErrorText& error) override;
+  cdmf_status attach(std::uint64_t deadline, cdmf_peer& peer, ErrorText& error) override;
+
+  cdmf_status claim(cdmf_peer peer, std::size_t size, cdmf_loan& loan) override;
+  cdmf_status commit(const cdmf_loan& loan, std::size_t size, bool flush) override;
+  void abort(const cdmf_loan& loan) override;
+  cdmf_status flush(cdmf_peer peer, std::uint64_t deadline) override;
+  cdmf_status await_space(cdmf_peer peer, std::size_t size, std::uint64_t deadline) override;
+
+  std::size_t receive_burst(cdmf_view* views, std::size_t capacity) override;
+  void release_burst() override;
+  cdmf_status await_messages(std::uint64_t deadline) override;
+  cdmf_status hold(cdmf_peer peer, std::uint64_t token, std::uint64_t& held) override;
+  void unhold(std::uint64_t held) override;
+  int poll_fd() override;
+  cdmf_arm_result arm() override;
+  void interrupt() override;
+
+  cdmf_status disconnect(cdmf_peer peer, cdmf_status reason) override;
+  void close() override;
+  void describe(cdmf_info& info) override;
+
+ private:
+  /// An interrupt that ends the waits that run, or else the next one.
+  class Interrupt {
+   public:
+    void raise() noexcept {
+      pending_.store(true, std::memory_order_relaxed);
+      count_.fetch_add(1, std::memory_order_seq_cst);
+    }
+    std::uint64_t count() const noexcept { return count_.load(std::memory_order_acquire); }
+    /// Whether it concerns a wait that began when count() was `began`.
+    bool raised(std::uint64_t began) const noexcept {
+      return pending_.load(std::memory_order_relaxed) || count() != began;
+    }
+    /// The same, and the next wait is free of it.
+    bool take(std::uint64_t began) noexcept {
+      const bool later = count() != began;
+      return pending_.exchange(false, std::memory_order_relaxed) || later;
+    }
+
+   private:
+    std::atomic<bool> pending_{false};
+    std::atomic<std::uint64_t> count_{0};
+  };
+
+  /// Private copies of the records of the current burst, for links that are not trusted.
+  struct Copies {
+    std::shared_ptr<std::byte[]> memory;
+    std::size_t size = 0;
+    std::size_t used = 0;
+  };
+  struct Held {
+    std::shared_ptr<Link> link;
+    std::uint64_t begin = 0;              // Of the record in the ring; or
+    std::shared_ptr<std::byte[]> copies;  // the copy that is kept.
+  };
+
+  // ControlThread::Owner, on the control thread.
+  cdmf_status admit(const Hello& hello, const PeerCredentials& peer, LinkTerms& terms, ErrorText& error) override;
+  void dismissed(cdmf_peer id) override;
+  void connected(std::shared_ptr<Link> link) override;
+  void kick() override;
+
+  bool is_hostile(const PeerCredentials& peer) const noexcept;
+
+  // The sender.
+  Link* sending_link(cdmf_peer peer);
+  void renew_sender_links();
+  std::uint64_t time_of_sending(Link& link) const noexcept;
+
+  // The receiver.
+  void renew_receiver_links();
+  void renew_copies();
+  std::size_t receive_from(Link& link, cdmf_view* views, std::size_t capacity);
+  bool take_record(Link& link, const RecordView& record, cdmf_view& view);
+  void finish_link(Link& link, cdmf_view& view);
+  void break_link(Link& link, const char* what);
+
+  // Waiting, as the receiver.
+  bool has_input() const noexcept;
+  bool announce_sleep(std::uint32_t how) noexcept;
+  void sleep(std::uint64_t deadline, std::uint64_t began) noexcept;
+  bool can_poll_fd() const noexcept { return options_.may_sleep(); }
+
+  const Options options_;
+  const PluginHost host_;
+  const int cpu_count_;
+
+  // Life. Changed by open() and close() only.
+  std::string path_;
+  ListeningEndpoint listener_;
+  UniqueFd epoll_;   // The receiver sleeps here; its descriptor is poll_fd().
+  UniqueFd kicker_;  // In that epoll: wakes the receiver for what is not a message.
+  std::unique_ptr<ControlThread> control_;
+  bool is_open_ = false;
+
+  LinkTable links_;
+  std::atomic<std::uint64_t> attached_{CDMF_NO_PEER};  // A client's peer, until its end was received.
+
+  // The sender's own.
+  LinkSnapshot sender_links_;
+  std::vector<std::shared_ptr<Link>> claimed_;  // Links that left the table with an open claim.
+
+  // The receiver's own.
+  LinkSnapshot receiver_links_;
+  std::vector<Link*> polled_;  // The links of the snapshot, without gaps.
+  std::size_t first_polled_ = 0;
+  std::vector<Link*> burst_;  // Links with records in the current burst.
+  Copies copies_;
+  AdaptiveBudget budget_;
+  std::uint64_t next_discard_log_ns_ = 0;
+
+  // Shared with [any].
+  Interrupt space_interrupt_;
+  Interrupt message_interrupt_;
+  std::mutex sleep_mutex_;
+  Link* futex_sleeper_ = nullptr;  // The link whose word the receiver sleeps on; its snapshot keeps it alive.
+  std::mutex held_mutex_;
+  std::map<std::uint64_t, Held> held_;
+  std::uint64_t last_held_ = 0;
+  std::mutex describe_mutex_;
+  std::string detail_;
+  std::string address_;
+};
+
+}  // namespace cdmf::ipc::shm

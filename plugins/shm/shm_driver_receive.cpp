@@ -1,0 +1,219 @@
+// The receiver's half of the driver, waiting apart. All on the one thread that receives at a time, but for unhold().
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "checksum.h"
+#include "shm_driver.h"
+
+namespace cdmf::ipc::shm {
+namespace {
+
+constexpr std::size_t kQuotaMin = 4;              // Views per link and burst, however many links there are.
+constexpr std::size_t kCopiesBytes = 256 * 1024;  // Room for copies per burst, beside one largest frame.
+constexpr std::uint64_t kDiscardLogNs = 1'000'000'000;
+
+constexpr std::size_t aligned(std::size_t size) noexcept {
+  return (size + CDMF_FRAME_ALIGNMENT - 1) / CDMF_FRAME_ALIGNMENT * CDMF_FRAME_ALIGNMENT;
+}
+
+}  // namespace
+
+void ShmDriver::renew_receiver_links() {
+  const auto before = receiver_links_.renew(links_);
+  polled_.clear();
+  for (const std::shared_ptr<Link>& link : receiver_links_.links()) {
+    if (link) polled_.push_back(link.get());
+  }
+  first_polled_ = 0;
+  burst_.reserve(polled_.size());
+  if (!can_poll_fd()) return;
+  for (const std::shared_ptr<Link>& link : before) {
+    // Not left to the close(): the peer has the same eventfd open.
+    if (link && receiver_links_.find(link->id()) == nullptr)
+      epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, link->own_bell(), nullptr);
+  }
+  for (Link* const link : polled_) {
+    if (link->announced) continue;
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLET;
+    epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, link->own_bell(), &event);
+  }
+}
+
+/// Fresh room for the copies of a burst. What is held stays in the old memory.
+void ShmDriver::renew_copies() {
+  std::size_t size = 0;
+  for (const Link* const link : polled_) {
+    if (link->terms().hostile) size = std::max(size, kCopiesBytes + aligned(link->terms().plan.frame_size_max));
+  }
+  copies_.used = 0;
+  if (size == 0 || (copies_.memory && copies_.memory.use_count() == 1 && copies_.size >= size)) return;
+  copies_.memory = std::make_shared<std::byte[]>(size);
+  copies_.size = size;
+}
+
+std::size_t ShmDriver::receive_burst(cdmf_view* views, std::size_t capacity) {
+  if (!receiver_links_.is_current(links_)) [[unlikely]] {
+    renew_receiver_links();
+    renew_copies();
+  }
+  if (copies_.used != 0) renew_copies();
+  const std::size_t link_count = polled_.size();
+  if (link_count == 0) return 0;
+  const std::size_t quota = link_count == 1 ? capacity : std::max(capacity / link_count, kQuotaMin);
+  std::size_t count = 0;
+  std::size_t at = first_polled_;
+  for (std::size_t i = 0; i < link_count && count < capacity; ++i) {
+    count += receive_from(*polled_[at], views + count, std::min(quota, capacity - count));
+    if (++at == link_count) at = 0;
+  }
+  // The next burst starts with the link after the last one served; when all were served, with the second of them.
+  first_polled_ = count < capacity && first_polled_ + 1 < link_count ? first_polled_ + 1 : at;
+  return count;
+}
+
+std::size_t ShmDriver::receive_from(Link& link, cdmf_view* views, std::size_t capacity) {
+  if (link.finished) [[unlikely]]
+    return 0;
+  std::size_t count = 0;
+  if (!link.announced) [[unlikely]] {
+    link.announced = true;
+    views[count] = {};
+    views[count].kind = CDMF_VIEW_PEER_CONNECTED;
+    views[count++].peer = link.id();
+  }
+  link.collect_returned();
+  RecordView record;
+  std::size_t records = 0;  // Taken from the ring, discarded ones included.
+  for (;;) {
+    const std::size_t room = link.terms().hostile ? aligned(link.terms().plan.frame_size_max) : 0;
+    while (count < capacity && copies_.size - copies_.used >= room && link.can_receive() &&
+           link.consumer->receive(record)) {
+      ++records;
+      link.burst_end = record.end;
+      if (link.ending) link.drain_left -= std::min(link.drain_left, record.end - record.begin);
+      if (take_record(link, record, views[count])) [[likely]]
+        ++count;
+      if (link.ending && link.drain_left == 0) break;
+    }
+    if (count == capacity || copies_.size - copies_.used < room) break;
+    if (link.can_receive() && link.consumer->fault() != RingFault::none) [[unlikely]] {
+      break_link(link, to_string(link.consumer->fault()));
+    }
+    if (link.ended() == CDMF_OK) [[likely]]
+      break;
+    if (link.ending) {
+      finish_link(link, views[count++]);
+      break;
+    }
+    link.ending = true;  // Once more: what was flushed before the end is visible by now.
+  }
+  if (records == 0) {
+    if (link.can_receive()) link.offer_space();
+    return count;
+  }
+  if (options_.may_sleep()) link.disarm();
+  link.in_burst = true;
+  burst_.push_back(&link);
+  if (count == 0) release_burst();  // All discarded: nobody else will release them.
+  return count;
+}
+
+/// False: the record is discarded.
+inline bool ShmDriver::take_record(Link& link, const RecordView& record, cdmf_view& view) {
+  const SegmentPlan& plan = link.terms().plan;
+  if (record.payload_bytes == 0 || record.payload_bytes > plan.frame_size_max) [[unlikely]] {
+    break_link(link, "a frame is empty or larger than the largest");
+    link.drain_left = 0;
+    return false;
+  }
+  const std::byte* bytes = record.payload;
+  if (link.terms().hostile) {
+    // Before anything is checked: the peer may change the original at any time.
+    std::byte* const copy = copies_.memory.get() + copies_.used;
+    std::memcpy(copy, bytes, record.payload_bytes);
+    copies_.used += aligned(record.payload_bytes);
+    bytes = copy;
+  }
+  if (plan.checksum && crc32_ieee(bytes, record.payload_bytes) != record.checksum) [[unlikely]] {
+    ++link.discarded;
+    if (const std::uint64_t now = monotonic_now_ns(); now >= next_discard_log_ns_) {
+      next_discard_log_ns_ = now + kDiscardLogNs;
+      host_.log(CDMF_LOG_ERROR, "shm: a message of ", record.payload_bytes, " bytes from peer ", link.id(),
+                " does not match its checksum and is discarded (", link.discarded, " from this peer so far)");
+    }
+    return false;
+  }
+  view.frame = bytes;
+  view.size = record.payload_bytes;
+  view.peer = link.id();
+  view.token = record.begin;
+  view.timestamp_us = record.timestamp_us;
+  view.kind = CDMF_VIEW_MESSAGE;
+  view.reason = CDMF_OK;
+  view.lost = 0;
+  return true;
+}
+
+void ShmDriver::finish_link(Link& link, cdmf_view& view) {
+  link.finished = true;
+  view = {};
+  view.kind = CDMF_VIEW_PEER_DISCONNECTED;
+  view.peer = link.id();
+  view.reason = link.ended();
+  view.lost = link.discarded + link.count_undelivered();
+  cdmf_peer own = link.id();
+  attached_.compare_exchange_strong(own, CDMF_NO_PEER, std::memory_order_relaxed);
+  links_.remove(link.id());  // The snapshot keeps it for the rest of the burst.
+}
+
+/// The peer broke the rules: its link is over, and only its.
+void ShmDriver::break_link(Link& link, const char* what) {
+  if (!link.end(CDMF_PROTOCOL_ERROR)) return;
+  host_.log(CDMF_LOG_ERROR, "shm: link to peer ", link.id(), " (pid ", link.terms().peer.pid, ") is broken: ", what);
+  link.hang_up(CDMF_PROTOCOL_ERROR);
+  kick();
+}
+
+void ShmDriver::release_burst() {
+  for (Link* const link : burst_) {
+    link->in_burst = false;
+    link->consumer->release_until(link->burst_end);
+    link->offer_space();
+  }
+  burst_.clear();
+}
+
+cdmf_status ShmDriver::hold(cdmf_peer peer, std::uint64_t token, std::uint64_t& held) {
+  Link* const link = receiver_links_.find(peer);
+  if (link == nullptr) return CDMF_NOT_CONNECTED;
+  const std::lock_guard lock(held_mutex_);
+  if (link->terms().hostile) {
+    if (held_.size() >= RecordConsumer::kHeldMax) return CDMF_RESOURCE_EXHAUSTED;
+    held_[++last_held_] = {nullptr, 0, copies_.memory};
+  } else {
+    if (!link->consumer->hold(token)) return CDMF_RESOURCE_EXHAUSTED;
+    held_[++last_held_] = {receiver_links_.links()[LinkTable::slot_of(peer)], token, nullptr};
+  }
+  held = last_held_;
+  return CDMF_OK;
+}
+
+void ShmDriver::unhold(std::uint64_t held) {
+  std::shared_ptr<Link> link;
+  {
+    const std::lock_guard lock(held_mutex_);
+    const auto found = held_.find(held);
+    if (found == held_.end()) return;
+    link = std::move(found->second.link);
+    if (link) link->give_back(found->second.begin);
+    held_.erase(found);
+    if (!link || link->ended() != CDMF_OK || !is_open_) return;
+  }
+  // The space goes back when the receiver comes by; it may be asleep. After close() there is nobody.
+  kick();
+}
+
+}  // namespace cdmf::ipc::shm
