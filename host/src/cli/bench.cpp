@@ -113,6 +113,10 @@ std::unique_ptr<Peer> start_peer(const ProgramOptions& program, const std::strin
 
 BenchmarkReport benchmark_entry(const ProgramOptions& program, const std::string& file, Host& host,
                                 const TransportEntry& entry, BenchmarkOptions options) {
+  if (options.size_bytes > entry.config.max_message_size) {
+    throw UsageError("--size " + std::to_string(options.size_bytes) + " is more than max_message_size, " +
+                     std::to_string(entry.config.max_message_size) + " (" + entry.place + ")");
+  }
   static std::atomic<int> runs{0};
   const std::string endpoint =
       entry.config.endpoint + "_bench_" + std::to_string(getpid()) + "_" + std::to_string(runs++);
@@ -122,11 +126,6 @@ BenchmarkReport benchmark_entry(const ProgramOptions& program, const std::string
   peer->wait_until_ready();
   const auto client = open_side(host, entry, endpoint, Role::CLIENT);
   const auto info = client->getInfo();
-  if (options.size_bytes > info.max_message_size) {
-    throw UsageError("--size " + std::to_string(options.size_bytes) + " is more than max_message_size, " +
-                     std::to_string(info.max_message_size) + " (" + entry.place + ")");
-  }
-
   BenchmarkReport report;
   report.transport = entry.type;
   report.detail = info.detail;

@@ -199,6 +199,7 @@ ChildProcess ChildProcess::run(const std::string& program, const std::vector<std
     fcntl(sockets.theirs, F_SETFD, 0);
     if (streams.input >= 0) dup2(streams.input, STDIN_FILENO);
     if (streams.output >= 0) dup2(streams.output, STDOUT_FILENO);
+    if (streams.error >= 0) dup2(streams.error, STDERR_FILENO);
     execve(program.c_str(), argv.data(), envp.data());
     const int error = errno;
     const ssize_t told = write(exec_report.theirs, &error, sizeof error);

@@ -62,6 +62,7 @@ struct ExitStatus {
 struct StandardStreams {
   int input = -1;
   int output = -1;
+  int error = -1;
 };
 
 /// A running child. The kernel kills it when the thread that started it ends, so a killed parent leaves nothing behind;

@@ -121,8 +121,9 @@ int command_recv(const ProgramOptions& program, const TransferArguments& argumen
   }
   receiver.write_text();
   interruptible = nullptr;
+  const bool ended = receiver.ended();  // Stopping ends the link too, which is not the sender's doing.
   transport->stop();
-  if (!receiver.ended()) {
+  if (!ended) {
     throw CommandError(entry.name + ": stopped by signal " + std::to_string(stop.number()) + " after " +
                        std::to_string(receiver.messages()) + " messages, before the sender had closed");
   }

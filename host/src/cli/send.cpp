@@ -86,11 +86,13 @@ class Sender {
 
  private:
   void wait_for_input(Transport& transport) {
+    if (wait_readable(STDIN_FILENO, 0) && stop_.number() == 0) return;
+    flush(transport);  // While the input is silent nobody calls the transport, so nothing may stay behind in it.
     while (!wait_readable(STDIN_FILENO, kLookAtLinkMs)) {
       transport.poll([](const MessageView&) {});  // Answers are nothing to us; the end of the link is.
       check_link();
     }
-    if (stop_.number() != 0) check_link();
+    check_link();
   }
 
   void check_link() const {

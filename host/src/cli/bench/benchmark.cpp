@@ -70,6 +70,7 @@ class Client {
     last.type = MessageType::CONTROL;
     last.id = sequence_;
     check_sent(transport_.send(last));
+    check_sent(transport_.flush());  // From here on nobody calls the transport, so nothing may stay behind in it.
     expect_line("done");
   }
 
@@ -152,7 +153,7 @@ BenchmarkResult run_benchmark(Transport& transport, BenchmarkPeer peer, const Be
   const auto part = [&](int percent) { return options.round * percent / 100; };
 
   Client client(transport, std::move(peer), options);
-  const CopyGeometry geometry = choose_copy_geometry(cpus, 3, std::chrono::milliseconds(5));
+  const CopyGeometry geometry = choose_copy_geometry(cpus, 3, std::chrono::milliseconds(10));
   Series series;
   auto histogram = std::make_unique<LatencyHistogram>();
   for (int round = -1; round < options.rounds; ++round) {

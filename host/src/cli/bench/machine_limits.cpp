@@ -358,13 +358,8 @@ double copy_bytes_per_second(const CpuPair& cpus, CopyGeometry geometry, nanosec
 }
 
 std::vector<CopyGeometry> copy_geometries() {
-  std::vector<CopyGeometry> geometries;
-  for (const std::size_t total_kib : {2048u, 4096u, 8192u, 16384u}) {
-    for (const std::size_t chunk_kib : {64u, 256u, 1024u, 4096u}) {
-      if (chunk_kib * 2 <= total_kib) geometries.push_back({chunk_kib << 10, total_kib / chunk_kib});
-    }
-  }
-  return geometries;
+  constexpr std::size_t kMiB = std::size_t{1} << 20;
+  return {{kMiB / 16, 64}, {kMiB, 4}, {kMiB, 8}, {4 * kMiB, 2}};
 }
 
 CopyGeometry choose_copy_geometry(const CpuPair& cpus, int rounds, nanoseconds budget_each) {

@@ -44,7 +44,8 @@ struct CopyGeometry {
 /// chunk, the other reads every line of it. No queue, no records, one flag per chunk: the bound of every stream.
 [[nodiscard]] double copy_bytes_per_second(const CpuPair& cpus, CopyGeometry geometry, std::chrono::nanoseconds budget);
 
-/// Every geometry worth trying: 64 KiB to 4 MiB a chunk, 2 MiB to 16 MiB in all.
+/// The geometries worth trying. Less than 4 MiB in all keeps both sides on each other's second-level cache, more than
+/// 8 MiB leaves the third.
 [[nodiscard]] std::vector<CopyGeometry> copy_geometries();
 
 /// Tries them all, `rounds` times in turn for `budget_each`, and returns the one with the highest median.

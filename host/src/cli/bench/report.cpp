@@ -34,9 +34,12 @@ std::string json_text(const std::string& text) {
 
 const char* pattern_name(Pattern pattern) { return pattern == Pattern::PINGPONG ? "pingpong" : "stream"; }
 
+// Against a socket a ratio may be tiny.
+std::string ratio_number(double ratio) { return number(ratio, ratio >= 0.0995 ? 2 : 4); }
+
 std::string ratio_text(const Spread& ratio) {
-  return number(ratio.median, 2) + "  (half of the rounds: " + number(ratio.low, 2) + " to " + number(ratio.high, 2) +
-         ")";
+  return ratio_number(ratio.median) + "  (half of the rounds: " + ratio_number(ratio.low) + " to " +
+         ratio_number(ratio.high) + ")";
 }
 
 }  // namespace

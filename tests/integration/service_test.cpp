@@ -1,0 +1,112 @@
+// `cdmf run` as a service, and clients of this process that talk to it.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "ipc/host.h"
+#include "program.h"
+
+namespace cdmf::ipc::test {
+namespace {
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+class Service : public testing::Test {
+ protected:
+  // One service over three transports, of which the two that leave a process can be reached from here.
+  std::string config() const {
+    const std::string suffix = std::to_string(getpid());
+    return folder_.write("service.yaml",
+                         "version: 1\n"
+                         "transports:\n"
+                         "  local: { type: loopback, endpoint: /cdmf_service_a_" +
+                             suffix +
+                             " }\n"
+                             "  socket: { type: unix_socket, endpoint: /cdmf_service_b_" +
+                             suffix +
+                             " }\n"
+                             "  memory: { type: shm, endpoint: /cdmf_service_c_" +
+                             suffix + " }\n");
+  }
+
+  static std::unique_ptr<Transport> connect(Host& host, const std::string& name) {
+    auto created = host.create(name, Role::CLIENT, [](TransportConfig& config) { config.receive = Receive::POLL; });
+    EXPECT_TRUE(created.success()) << created.text();
+    EXPECT_TRUE(created.value->start().success());
+    const auto connected = created.value->connect();
+    EXPECT_TRUE(connected.success()) << connected.text();
+    return std::move(created.value);
+  }
+
+  static void expect_echo(Transport& transport, std::uint64_t id) {
+    Message request(MessageType::REQUEST);
+    request.setId(id);
+    request.setSubject("greet");
+    request.setPayload("hello " + std::to_string(id));
+    const auto sent = transport.send(request);
+    ASSERT_TRUE(sent.success()) << sent.text();
+    const auto received = transport.receive(kWatchdog);
+    ASSERT_TRUE(received.success()) << received.text();
+    EXPECT_EQ(received.value->getType(), MessageType::RESPONSE);
+    EXPECT_EQ(received.value->getId(), id);
+    EXPECT_EQ(received.value->getSubject(), "greet");
+    EXPECT_EQ(received.value->getPayloadText(), "hello " + std::to_string(id));
+  }
+
+  TestFolder folder_;
+};
+
+TEST_F(Service, EchoesOverEveryTransportToTheClientThatAsked) {
+  const std::string file = config();
+  Program service(folder_, "service", {"run", file});
+  ASSERT_TRUE(service.wait_for_output("\nready\n")) << service.errors();
+  auto host = Host::load(file);
+  ASSERT_TRUE(host.success()) << host.text();
+  for (const char* name : {"socket", "memory"}) {
+    const auto first = connect(*host.value, name);
+    const auto second = connect(*host.value, name);
+    for (std::uint64_t id = 1; id <= 50; ++id) {
+      expect_echo(*first, id);
+      expect_echo(*second, 1000 + id);
+    }
+    // Nobody waits for an answer to an event: the next message that comes is that to the request after it.
+    ASSERT_TRUE(first->send(Message(MessageType::EVENT)).success());
+    expect_echo(*first, 77);
+  }
+  ASSERT_EQ(kill(service.pid(), SIGTERM), 0);
+  EXPECT_EQ(service.wait(), 0) << service.errors();
+  EXPECT_TRUE(contains(service.output(), "memory: received 102 messages")) << service.output();
+  EXPECT_TRUE(contains(service.output(), "socket: received 102 messages")) << service.output();
+  EXPECT_TRUE(contains(service.output(), "sent 101 ")) << service.output();
+  EXPECT_TRUE(contains(service.errors(), "memory: peer 1 connected")) << service.errors();
+}
+
+TEST_F(Service, StopsOnEitherSignalWithClientsConnectedAndCanStartAgain) {
+  const std::string file = config();
+  auto host = Host::load(file);
+  ASSERT_TRUE(host.success()) << host.text();
+  for (const int number : {SIGINT, SIGTERM}) {
+    Program service(folder_, "service", {"run", file});
+    ASSERT_TRUE(service.wait_for_output("\nready\n")) << service.errors();
+    const auto socket = connect(*host.value, "socket");
+    const auto memory = connect(*host.value, "memory");
+    expect_echo(*socket, 1);
+    expect_echo(*memory, 2);
+    ASSERT_EQ(kill(service.pid(), number), 0);
+    EXPECT_EQ(service.wait(), 0) << service.errors();
+  }
+}
+
+TEST_F(Service, AnEndpointInUseIsAnErrorThatNamesTheTransport) {
+  const std::string file = config();
+  Program service(folder_, "service", {"run", file});
+  ASSERT_TRUE(service.wait_for_output("\nready\n")) << service.errors();
+  const auto second = run(folder_, {"run", file});
+  EXPECT_EQ(second.code, 1);
+  EXPECT_TRUE(contains(second.errors, "ENDPOINT_IN_USE")) << second.errors;
+  EXPECT_TRUE(contains(second.errors, "socket")) << second.errors;
+  EXPECT_TRUE(service.running()) << "the second one disturbed the first";
+}
+
+}  // namespace
+}  // namespace cdmf::ipc::test
