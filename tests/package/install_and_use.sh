@@ -25,3 +25,11 @@ for plugin in "$prefix"/lib/cdmf/1/libcdmf_*.so; do
     exit 1
   fi
 done
+
+# The installed program finds the installed plugins, the outside one among them, and accepts the installed
+# configurations.
+for type in acme_packet loopback shm unix_socket; do
+  "$prefix/bin/cdmf" plugins list | grep -q "^$type .* $prefix/lib/cdmf/1/libcdmf_$type.so$" ||
+    { echo "the installed program does not find the plugin $type" >&2; exit 1; }
+done
+"$prefix/bin/cdmf" check "$prefix"/share/cdmf/config/*.yaml
