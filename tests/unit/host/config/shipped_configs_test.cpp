@@ -80,11 +80,8 @@ std::string entry(const std::string& indent, const cdmf_property& row) {
 
 std::string reference(TransportRegistry& registry) {
   std::string text =
-      "# Every key of a configuration, with its meaning, its range and its default. Each value here is the default, "
-      "so\n"
-      "# that leaving a key out changes nothing. Written from the tables of the program and its plugins by the test "
-      "that\n"
-      "# compares the two.\n"
+      "# Every key of a configuration, with its meaning, its range and its default, which is the value written here.\n"
+      "# This file is made from the tables of the program and its plugins by the test that compares the two.\n"
       "#\n"
       "# Sizes are bytes, alone or with KiB, MiB, GiB (1024) or KB, MB, GB (1000). Durations have a unit: ns, us, ms, "
       "s,\n"
