@@ -191,6 +191,7 @@ class TransportCore : public std::enable_shared_from_this<TransportCore> {
   std::vector<OpenLoan> open_loans_;  // Guarded by sender_mutex_.
   std::atomic<bool> sendable_{false};
   // Of config_, for calls that come while init() writes it.
+  std::atomic<bool> polled_{false};
   std::atomic<bool> many_senders_{true};
   std::atomic<std::uint64_t> payload_bytes_max_{0};  // As agreed with the server: it may allow more than was asked for.
   std::atomic<int> waiting_senders_{0};

@@ -147,6 +147,7 @@ TransportResult<> TransportCore::init(const TransportConfig& given) {
     label_ = std::string(plugin_.type) + " \"" + config_.endpoint + '"' +
              (config_.name.empty() ? "" : " (transport " + config_.name + ')');
   }
+  polled_ = config_.receive == Receive::POLL;
   many_senders_ = config_.senders == Senders::MANY;
   payload_bytes_max_ = config_.max_message_size;
   set_state(TransportState::INITIALIZED);
@@ -268,7 +269,7 @@ TransportResult<> TransportCore::attach_until(std::uint64_t deadline) {
 void TransportCore::reconnect_step() {
   const std::uint64_t now = monotonic_now_ns();
   if (now < next_attempt_ns_) {
-    if (config_.receive == Receive::POLL) return;
+    if (polled_) return;
     std::unique_lock lock(life_mutex_);
     life_changed_.wait_for(lock, std::chrono::nanoseconds(next_attempt_ns_ - now),
                            [&] { return stop_requested_ || pausing_; });

@@ -235,7 +235,7 @@ void TransportCore::peer_disconnected(const cdmf_view& view) {
 // ---- Polling ------------------------------------------------------------------------------------------------------
 
 DriverHandle* TransportCore::begin_poll() {
-  if (!receiving_.load(std::memory_order_acquire) || config_.receive != Receive::POLL || forked()) return nullptr;
+  if (!receiving_.load(std::memory_order_acquire) || !polled_ || forked()) return nullptr;
   if (state() == TransportState::RECONNECTING) {
     const auto self = shared_from_this();  // The state callback may destroy the Transport.
     reconnect_step();
@@ -259,7 +259,7 @@ void TransportCore::end_poll(std::size_t messages, std::uint64_t bytes) {
 std::chrono::nanoseconds TransportCore::receive_timeout() const noexcept { return config_.receive_timeout; }
 
 TransportResult<> TransportCore::await(std::chrono::nanoseconds timeout) {
-  if (config_.receive != Receive::POLL) {
+  if (!polled_) {
     return {TransportError::UNSUPPORTED, label() + ": its own thread receives; use Receive::POLL"};
   }
   if (forked()) return {TransportError::UNSUPPORTED, "await() after fork(): make a new Transport in the child"};
@@ -291,7 +291,7 @@ TransportResult<> TransportCore::await_attempt(std::uint64_t deadline) {
 }
 
 void TransportCore::interrupt() {
-  if (forked() || config_.receive != Receive::POLL) return;
+  if (forked() || !polled_) return;
   {
     const std::lock_guard lock(life_mutex_);
     interrupted_ = true;
