@@ -254,9 +254,14 @@ FakeDriver::~FakeDriver() {
   wire_->enter(Call::DESTROY);
   const std::lock_guard lock(wire_->mutex_);
   --wire_->drivers_;
-  if (wire_->open_) wire_->violations_.emplace_back("destroy() of an open driver");
-  if (!wire_->claims_.empty()) wire_->violations_.emplace_back("destroy() with an open claim");
-  if (!wire_->held_.empty()) wire_->violations_.emplace_back("destroy() with a held view");
+  const auto mine = [this](const auto& entry) { return entry.second.owner == this; };
+  if (wire_->open_ == this) wire_->violations_.emplace_back("destroy() of an open driver");
+  if (std::any_of(wire_->claims_.begin(), wire_->claims_.end(), mine)) {
+    wire_->violations_.emplace_back("destroy() with an open claim");
+  }
+  if (std::any_of(wire_->held_.begin(), wire_->held_.end(), mine)) {
+    wire_->violations_.emplace_back("destroy() with a held view");
+  }
 }
 
 cdmf_status FakeDriver::open(ErrorText& error) {
@@ -265,8 +270,8 @@ cdmf_status FakeDriver::open(ErrorText& error) {
   cdmf_status status;
   if (wire_->scripted(Call::OPEN, status)) return error.fail(status, 0, "scripted answer of open()");
   const std::lock_guard lock(wire_->mutex_);
-  if (wire_->open_) wire_->violations_.emplace_back("open() of an open driver");
-  wire_->open_ = true;
+  if (wire_->open_ != nullptr) wire_->violations_.emplace_back("open() of an open driver");
+  wire_->open_ = this;
   return CDMF_OK;
 }
 
@@ -277,7 +282,7 @@ cdmf_status FakeDriver::attach(std::uint64_t /*deadline*/, cdmf_peer& peer, Erro
   if (wire_->scripted(Call::ATTACH, status)) return error.fail(status, 0, "scripted answer of attach()");
   {
     const std::lock_guard lock(wire_->mutex_);
-    if (!wire_->open_) wire_->violations_.emplace_back("attach() of a closed driver");
+    if (wire_->open_ != this) wire_->violations_.emplace_back("attach() of a closed driver");
     if (is_server_) wire_->violations_.emplace_back("attach() of a server");
     if (wire_->has_server_) wire_->violations_.emplace_back("attach() of a client that has its server");
     wire_->has_server_ = true;
@@ -292,7 +297,7 @@ cdmf_status FakeDriver::claim(cdmf_peer peer, std::size_t size, cdmf_loan& loan)
   cdmf_status status;
   if (wire_->scripted(Call::CLAIM, status)) return status;
   const std::lock_guard lock(wire_->mutex_);
-  if (!wire_->open_) wire_->violations_.emplace_back("claim() of a closed driver");
+  if (wire_->open_ != this) wire_->violations_.emplace_back("claim() of a closed driver");
   const auto link = wire_->links_.find(peer);
   if (link == wire_->links_.end()) return CDMF_NOT_CONNECTED;
   if (link->second.end != CDMF_OK) return link->second.end;
@@ -307,7 +312,7 @@ cdmf_status FakeDriver::claim(cdmf_peer peer, std::size_t size, cdmf_loan& loan)
   loan.size = size;
   loan.peer = peer;
   loan.token = ++wire_->last_token_;
-  wire_->claims_[loan.token] = std::move(frame);
+  wire_->claims_[loan.token] = {this, std::move(frame)};
   return CDMF_OK;
 }
 
@@ -316,11 +321,11 @@ cdmf_status FakeDriver::commit(const cdmf_loan& loan, std::size_t size, bool flu
   wire_->enter(Call::COMMIT);
   const std::unique_lock lock(wire_->mutex_);
   const auto claim = wire_->claims_.find(loan.token);
-  if (claim == wire_->claims_.end() || size == 0 || size > claim->second->size) {
+  if (claim == wire_->claims_.end() || size == 0 || size > claim->second.frame->size) {
     wire_->violations_.emplace_back("commit() of no claim, or of a wrong size");
     return CDMF_INVALID_ARGUMENT;
   }
-  const auto frame = claim->second;
+  const auto frame = claim->second.frame;
   wire_->claims_.erase(claim);
   FakeWire::Link& link = wire_->links_[loan.peer];
   link.claimed = false;
@@ -360,7 +365,7 @@ cdmf_status FakeDriver::flush(cdmf_peer peer, std::uint64_t deadline) {
     return deadline == kNoWait ? CDMF_BUFFER_FULL : CDMF_TIMEOUT;
   }
   const std::lock_guard lock(wire_->mutex_);
-  if (!wire_->open_) wire_->violations_.emplace_back("flush() of a closed driver");
+  if (wire_->open_ != this) wire_->violations_.emplace_back("flush() of a closed driver");
   if (peer != CDMF_NO_PEER && !wire_->links_.contains(peer)) return CDMF_NOT_CONNECTED;
   std::move(wire_->queued_.begin(), wire_->queued_.end(), std::back_inserter(wire_->sent_));
   wire_->queued_.clear();
@@ -372,7 +377,7 @@ cdmf_status FakeDriver::await_space(cdmf_peer peer, std::size_t /*size*/, std::u
   cdmf_status status;
   if (wire_->scripted(Call::AWAIT_SPACE, status)) return status;
   std::unique_lock lock(wire_->mutex_);
-  if (!wire_->open_) wire_->violations_.emplace_back("await_space() of a closed driver");
+  if (wire_->open_ != this) wire_->violations_.emplace_back("await_space() of a closed driver");
   ++wire_->senders_waiting_;
   const bool in_time = wait_until(wire_->changed_, lock, deadline, [&] {
     return wire_->room_ != 0 || wire_->links_[peer].end != CDMF_OK ||
@@ -391,7 +396,7 @@ std::size_t FakeDriver::receive_burst(cdmf_view* views, std::size_t capacity) {
   const FakeWire::Side side(*wire_, wire_->receiving_, "receive_burst()");
   wire_->enter(Call::RECEIVE_BURST);
   const std::lock_guard lock(wire_->mutex_);
-  if (!wire_->open_) wire_->violations_.emplace_back("receive_burst() of a closed driver");
+  if (wire_->open_ != this) wire_->violations_.emplace_back("receive_burst() of a closed driver");
   if (wire_->burst_out_) wire_->violations_.emplace_back("receive_burst() before release_burst()");
   std::size_t count = 0;
   for (; count < capacity && !wire_->arrivals_.empty(); ++count) {
@@ -424,7 +429,7 @@ cdmf_status FakeDriver::await_messages(std::uint64_t deadline) {
   cdmf_status status;
   if (wire_->scripted(Call::AWAIT_MESSAGES, status)) return status;
   std::unique_lock lock(wire_->mutex_);
-  if (!wire_->open_) wire_->violations_.emplace_back("await_messages() of a closed driver");
+  if (wire_->open_ != this) wire_->violations_.emplace_back("await_messages() of a closed driver");
   ++wire_->receivers_waiting_;
   const bool in_time = wait_until(wire_->changed_, lock, deadline, [&] {
     return !wire_->arrivals_.empty() || wire_->interrupts_ != wire_->interrupts_seen_receiving_;
@@ -446,7 +451,7 @@ cdmf_status FakeDriver::hold(cdmf_peer peer, std::uint64_t token, std::uint64_t&
   for (const auto& arrival : wire_->burst_) {
     if (arrival.view.peer != peer || arrival.view.token != token) continue;
     held = ++wire_->last_token_;
-    wire_->held_[held] = arrival.frame;
+    wire_->held_[held] = {this, arrival.frame};
     return CDMF_OK;
   }
   wire_->violations_.emplace_back("hold() of a view that is not in the burst");
@@ -491,7 +496,7 @@ void FakeDriver::close() {
   const std::lock_guard lock(wire_->mutex_);
   if (wire_->burst_out_) wire_->violations_.emplace_back("close() before release_burst()");
   if (wire_->senders_waiting_ != 0) wire_->violations_.emplace_back("close() while a sender waits for space");
-  wire_->open_ = false;
+  wire_->open_ = nullptr;
   wire_->has_server_ = false;
   for (auto& [id, link] : wire_->links_) {
     if (link.end == CDMF_OK) link.end = CDMF_CONNECTION_CLOSED;

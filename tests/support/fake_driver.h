@@ -45,6 +45,8 @@ enum class Call {
   COUNT
 };
 
+class FakeDriver;
+
 /// The test's end of every driver made for one endpoint. All methods may be called by any thread.
 class FakeWire : public std::enable_shared_from_this<FakeWire> {
  public:
@@ -140,15 +142,20 @@ class FakeWire : public std::enable_shared_from_this<FakeWire> {
   const std::string endpoint_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  bool open_ = false;
+  const FakeDriver* open_ = nullptr;  // Which one is.
   bool has_server_ = false;
   cdmf_peer last_peer_ = 0;
   std::map<cdmf_peer, Link> links_;
   std::deque<Arrival> arrivals_;
   std::vector<Arrival> burst_;
   bool burst_out_ = false;
-  std::map<std::uint64_t, std::shared_ptr<Frame>> held_;
-  std::map<std::uint64_t, std::shared_ptr<Frame>> claims_;
+  /// Of one of the drivers: a Loan or HeldMessage keeps an old one alive beside its successor.
+  struct Owned {
+    const FakeDriver* owner;
+    std::shared_ptr<Frame> frame;
+  };
+  std::map<std::uint64_t, Owned> held_;
+  std::map<std::uint64_t, Owned> claims_;
   std::uint64_t last_token_ = 0;
   std::size_t room_ = SIZE_MAX;
   std::vector<Sent> queued_;
