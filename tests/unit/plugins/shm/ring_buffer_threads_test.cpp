@@ -172,10 +172,16 @@ void many_to_many(std::uint32_t tickets_each, Push push, Pop pop) {
   std::vector<std::atomic<std::uint8_t>> seen(kThreads * tickets_each);
   std::atomic<std::uint32_t> left{kThreads * tickets_each};
   std::atomic<bool> failed{false};
+  std::atomic<std::uint32_t> missing{2 * kThreads};  // The threads begin together, or the first would be done alone.
+  const auto begin_together = [&] {
+    for (--missing; missing != 0 && watchdog.keep_waiting();) {
+    }
+  };
 
   std::vector<std::thread> threads;
   for (std::uint32_t producer = 0; producer < kThreads; ++producer) {
     threads.emplace_back([&, producer] {
+      begin_together();
       for (std::uint32_t next = 0; next < tickets_each && !failed;) {
         const std::uint32_t pushed = push(*ring, producer, next, tickets_each - next);
         next += pushed;
@@ -184,6 +190,7 @@ void many_to_many(std::uint32_t tickets_each, Push push, Pop pop) {
     });
     threads.emplace_back([&] {
       std::vector<std::int64_t> newest(kThreads, -1);
+      begin_together();
       while (left != 0 && !failed) {
         const std::vector<Ticket> got = pop(*ring);
         if (got.empty() && !watchdog.keep_waiting()) failed = true;
@@ -218,7 +225,7 @@ const auto pop_one = [](auto& ring) {
 };
 
 TEST(ManyToMany, SinglesLoseNothingAndKeepEachProducersOrder) {
-  many_to_many<MPMCRingBuffer<Ticket, 256>>(60'000, push_one, pop_one);
+  many_to_many<MPMCRingBuffer<Ticket, 256>>(150'000, push_one, pop_one);
 }
 
 TEST(ManyToMany, ATinyRingIsNoDifferent) {

@@ -45,8 +45,9 @@ struct SpscBlock {
 ///
 /// Ring        Positions count items since the start and never wrap: 64 bits last 580 years at one item per nanosecond.
 ///             Item p lives in slot p % kItems of block (p / kItems) % kBlocks.
-/// Invariant   head <= tail <= head + Capacity, and a block's `filled` is the position after its newest item. What an
-///             earlier lap left there is never above the position the consumer waits at, so nothing has to be cleared.
+/// Invariant   head <= tail <= head + Capacity, and a block's `filled` is the position after the newest item in it. What
+///             an earlier lap left there is never above the position the consumer waits at, so nothing has to be
+///             cleared; and as items are published in order, any word above it also vouches for all before that.
 /// Edges       FILLED  Block::filled: store(release) -> load(acquire). Items before that position may be read.
 ///             FREED   head:          store(release) -> load(acquire). Slots before that position may be reused.
 ///             COUNTED tail:          store(release) -> load(acquire). Whoever saw the size sees the items.
@@ -230,9 +231,7 @@ class SPSCRingBuffer {
  private:
   using Block = ring_buffer_detail::SpscBlock<T, Capacity>;
   static constexpr bool kCounts = kCounting == RingBufferCounting::on;
-  // A block is written again when everything its last lap left there is consumed. With that, Capacity items at any
-  // offset need this many blocks. A single block needs no such rule: its word only ever grows.
-  static constexpr std::size_t kBlocks = Block::kSharesLine ? (Capacity + Block::kItems - 2) / Block::kItems + 1 : 1;
+  static constexpr std::size_t kBlocks = (Capacity + Block::kItems - 1) / Block::kItems;
 
   // Written by one thread, read by any: relaxed, since a counter orders nothing.
   struct Counter {
