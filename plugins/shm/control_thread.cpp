@@ -235,6 +235,7 @@ bool ControlThread::welcome(PendingClient& client) {
     return false;
   }
   answer.may_sleep = may_sleep_ ? 1 : 0;
+  answer.only_cpu = only_cpu();
   answer.ring_capacity = plan.ring_capacity;
   answer.slot_size = plan.slot_size;
   answer.bidirectional = plan.bidirectional ? 1 : 0;

@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "wait/spinner.h"
+
 namespace cdmf::ipc::shm {
 
 bool send_packet(int socket, const void* packet, std::size_t size, std::span<const int> fds) noexcept {
@@ -107,6 +109,7 @@ cdmf_status ClientHandshake::run(int socket, std::uint64_t frame_size_max, bool 
   }
   Hello hello;
   hello.may_sleep = may_sleep ? 1 : 0;
+  hello.only_cpu = only_cpu();
   hello.frame_size_max = frame_size_max;
   if (!send_packet(socket, &hello, sizeof hello)) {
     return error.fail(CDMF_CONNECTION_FAILED, errno, "shm: the server closed the connection");
@@ -146,6 +149,7 @@ cdmf_status ClientHandshake::run(int socket, std::uint64_t frame_size_max, bool 
     return status;
   }
   peer_may_sleep = welcome.may_sleep != 0;
+  peer_only_cpu = welcome.only_cpu;
   own_bell = std::move(fds[kClientBellFd]);
   peer_bell = std::move(fds[kServerBellFd]);
   const Ack ack;

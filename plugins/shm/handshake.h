@@ -27,7 +27,9 @@ struct PacketHeader {
 
 struct Hello {
   PacketHeader header{.kind = PacketKind::hello};
-  std::uint32_t may_sleep = 0;       // 0: this side only spins, so the peer need not look whether to wake it.
+  std::uint32_t may_sleep = 0;  // 0: this side only spins, so the peer need not look whether to wake it.
+  std::int32_t only_cpu = -1;   // See wait/spinner.h.
+  std::uint32_t reserved = 0;
   std::uint64_t frame_size_max = 0;  // What the client asked for; the server's value holds.
 };
 
@@ -39,11 +41,11 @@ struct Welcome {
   std::uint32_t slot_size = 0;
   std::uint32_t bidirectional = 0;
   std::uint32_t checksum = 0;
-  std::uint32_t reserved = 0;
+  std::int32_t only_cpu = -1;
   std::uint64_t frame_size_max = 0;
   char text[256] = {};
 };
-static_assert(sizeof(Hello) == 24 && sizeof(Welcome) == 304);
+static_assert(sizeof(Hello) == 32 && sizeof(Welcome) == 304);
 // Descriptors of a Welcome, in this order.
 enum WelcomeFd : std::size_t { kSegmentFd, kServerBellFd, kClientBellFd, kWelcomeFdCount };
 
@@ -81,6 +83,7 @@ bool peer_credentials(int socket, PeerCredentials& credentials) noexcept;
 struct ClientHandshake {
   SegmentPlan plan;
   bool peer_may_sleep = false;
+  std::int32_t peer_only_cpu = -1;
   PeerCredentials peer;
   Segment segment;
   UniqueFd own_bell;   // Wakes this side.

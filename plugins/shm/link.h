@@ -20,7 +20,8 @@ struct LinkTerms {
   cdmf_peer id = CDMF_NO_PEER;
   bool is_server = false;       // This side is.
   bool peer_may_sleep = false;  // Then a flush looks whether to wake it.
-  bool hostile = false;         // The peer is not trusted.
+  std::int32_t peer_only_cpu = kSeveralCpus;
+  bool hostile = false;  // The peer is not trusted.
   SegmentPlan plan;
   PeerCredentials peer;
 };

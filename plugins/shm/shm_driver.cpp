@@ -11,7 +11,7 @@
 namespace cdmf::ipc::shm {
 
 ShmDriver::ShmDriver(const DriverConfig& config, PluginHost host)
-    : options_(config), host_(host), cpu_count_(usable_cpu_count()), budget_(options_.spin_budget_ns, cpu_count_) {}
+    : options_(config), host_(host), budget_(options_.spin_budget_ns) {}
 
 ShmDriver::~ShmDriver() { ShmDriver::close(); }
 
@@ -63,6 +63,7 @@ cdmf_status ShmDriver::attach(std::uint64_t deadline, cdmf_peer& peer, ErrorText
   const LinkTerms terms{.id = id,
                         .is_server = false,
                         .peer_may_sleep = handshake.peer_may_sleep,
+                        .peer_only_cpu = handshake.peer_only_cpu,
                         .hostile = is_hostile(handshake.peer),
                         .plan = handshake.plan,
                         .peer = handshake.peer};
@@ -141,6 +142,7 @@ cdmf_status ShmDriver::admit(const Hello& hello, const PeerCredentials& peer, Li
   terms = {.id = id,
            .is_server = true,
            .peer_may_sleep = hello.may_sleep != 0,
+           .peer_only_cpu = hello.only_cpu,
            .hostile = is_hostile(peer),
            .plan = options_.plan,
            .peer = peer};

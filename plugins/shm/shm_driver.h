@@ -111,7 +111,6 @@ class ShmDriver final : public Driver, private ControlThread::Owner {
 
   const Options options_;
   const PluginHost host_;
-  const int cpu_count_;
 
   // Life. Changed by open() and close() only.
   std::string path_;
@@ -135,6 +134,7 @@ class ShmDriver final : public Driver, private ControlThread::Owner {
   std::vector<Link*> burst_;  // Links with records in the current burst.
   Copies copies_;
   AdaptiveBudget budget_;
+  bool spinning_helps_ = true;  // Some peer can run while we spin.
   std::uint64_t next_discard_log_ns_ = 0;
 
   // Shared with [any].

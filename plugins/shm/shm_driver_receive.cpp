@@ -28,6 +28,10 @@ void ShmDriver::renew_receiver_links() {
   }
   first_polled_ = 0;
   burst_.reserve(polled_.size());
+  const std::int32_t own_cpu = only_cpu();
+  spinning_helps_ = std::any_of(polled_.begin(), polled_.end(), [&](const Link* link) {
+    return can_run_together(own_cpu, link->terms().peer_only_cpu);
+  });
   if (!can_poll_fd()) return;
   for (const std::shared_ptr<Link>& link : before) {
     // Not left to the close(): the peer has the same eventfd open.

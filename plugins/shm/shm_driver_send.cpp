@@ -105,11 +105,12 @@ cdmf_status ShmDriver::await_space(cdmf_peer peer, std::size_t size, std::uint64
   if (!link) return CDMF_NOT_CONNECTED;
   if (!link->can_send()) return CDMF_UNSUPPORTED;
   if (size > link->terms().plan.frame_size_max) return CDMF_BUFFER_OVERFLOW;
-  const bool spins_on = !options_.may_sleep();
-  const std::uint64_t spin = cpu_count_ > 1 && options_.wait == WaitMode::adaptive ? options_.spin_budget_ns : 0;
-  const cdmf_status waited =
-      link->await_space(size, deadline, spins_on ? kForever : spin, options_.wait == WaitMode::yield,
-                        [&] { return space_interrupt_.raised(began); });
+  std::uint64_t spin_ns = options_.may_sleep() ? 0 : kForever;
+  if (options_.wait == WaitMode::adaptive && can_run_together(only_cpu(), link->terms().peer_only_cpu)) {
+    spin_ns = options_.spin_budget_ns;
+  }
+  const cdmf_status waited = link->await_space(size, deadline, spin_ns, options_.wait == WaitMode::yield,
+                                               [&] { return space_interrupt_.raised(began); });
   if (waited == CDMF_INTERRUPTED) space_interrupt_.take(began);
   return waited == CDMF_OK ? link->ended() : waited;
 }

@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 
 #include "ipc/driver.h"
@@ -35,10 +36,18 @@ bool spin_until(std::uint64_t deadline, bool yields, Done&& done) noexcept {
   }
 }
 
-/// CPUs that this process may run on; 1 when the kernel does not say.
-inline int usable_cpu_count() noexcept {
+inline constexpr std::int32_t kSeveralCpus = -1;
+/// The CPU that this process is bound to; kSeveralCpus when it may run on several.
+inline std::int32_t only_cpu() noexcept {
   cpu_set_t set;
-  return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  if (sched_getaffinity(0, sizeof set, &set) != 0 || CPU_COUNT(&set) != 1) return kSeveralCpus;
+  std::int32_t cpu = 0;
+  while (!CPU_ISSET(static_cast<std::size_t>(cpu), &set)) ++cpu;
+  return cpu;
+}
+/// Whether two processes so bound can run at the same time: otherwise spinning only keeps the peer from running.
+constexpr bool can_run_together(std::int32_t one, std::int32_t other) noexcept {
+  return one == kSeveralCpus || other == kSeveralCpus || one != other;
 }
 
 /// The adaptive budget. Spinning pays when something arrives meanwhile: then the budget grows back to its limit,
@@ -46,8 +55,7 @@ inline int usable_cpu_count() noexcept {
 /// budget. With one CPU it is always 0: the peer cannot run while we spin.
 class AdaptiveBudget {
  public:
-  AdaptiveBudget(std::uint64_t limit_ns, int cpu_count) noexcept
-      : limit_ns_(cpu_count > 1 ? limit_ns : 0), now_ns_(limit_ns_) {}
+  explicit AdaptiveBudget(std::uint64_t limit_ns) noexcept : limit_ns_(limit_ns), now_ns_(limit_ns) {}
 
   /// Nanoseconds to spin in this wait.
   std::uint64_t next() noexcept { return now_ns_ == 0 && ++waits_ % kProbe == 0 ? limit_ns_ : now_ns_; }

@@ -75,6 +75,15 @@ class DriverUnderTest {
   cdmf_status attach(std::uint64_t timeout_ms = kPatienceMs) {
     return driver_.ops->attach(driver_.self, in_ms(timeout_ms), &peer, &error);
   }
+  /// attach(), also when the server is yet to come.
+  cdmf_status attach_when_listening() {
+    const std::uint64_t deadline = in_ms(kPatienceMs);
+    for (;;) {
+      const cdmf_status status = attach();
+      if (status != CDMF_ENDPOINT_NOT_FOUND || monotonic_now_ns() >= deadline) return status;
+      usleep(1000);
+    }
+  }
   void close() { driver_.ops->close(driver_.self); }
 
   cdmf_status send(cdmf_peer to, const std::string& content, bool flush = true) {
@@ -142,6 +151,8 @@ class DriverUnderTest {
 };
 
 /// A child process that ends with the test, whatever happens to it. The body's return value is its exit code.
+/// To be called before this process opens a driver: the thread sanitizer refuses threads in children of threaded
+/// parents.
 template <typename Body>
 pid_t run_in_child(Body&& body) {
   const pid_t child = fork();

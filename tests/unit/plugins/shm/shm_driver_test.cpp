@@ -211,11 +211,9 @@ TEST(ShmDriver, MessagesForAPeerThatLeftAreCounted) {
 TEST(ShmDriver, KilledPeerIsNoticedAndWhatItFlushedIsDelivered) {
   for (const char* wait : {"spin", "adaptive", "futex"}) {
     const std::string endpoint = unique_endpoint();
-    DriverUnderTest server(CDMF_ROLE_SERVER, endpoint, {{"wait", wait}});
-    ASSERT_EQ(server.open(), CDMF_OK);
     const pid_t child = run_in_child([&] {
       DriverUnderTest client(CDMF_ROLE_CLIENT, endpoint);
-      if (client.open() != CDMF_OK || client.attach() != CDMF_OK) return 1;
+      if (client.open() != CDMF_OK || client.attach_when_listening() != CDMF_OK) return 1;
       for (int i = 0; i < 100; ++i) {
         if (client.send(client.peer, std::to_string(i)) != CDMF_OK) return 2;
       }
@@ -223,6 +221,8 @@ TEST(ShmDriver, KilledPeerIsNoticedAndWhatItFlushedIsDelivered) {
       kill(getpid(), SIGKILL);
       return 0;
     });
+    DriverUnderTest server(CDMF_ROLE_SERVER, endpoint, {{"wait", wait}});
+    ASSERT_EQ(server.open(), CDMF_OK);
     server.next_peer();
     for (int i = 0; i < 100; ++i) ASSERT_EQ(server.next().content, std::to_string(i));
     const Message end = server.next();
@@ -234,13 +234,11 @@ TEST(ShmDriver, KilledPeerIsNoticedAndWhatItFlushedIsDelivered) {
 
 TEST(ShmDriver, DeathIsNoticedThoughAChildOfTheDeadStillHasItsSockets) {
   const std::string endpoint = unique_endpoint();
-  DriverUnderTest server(CDMF_ROLE_SERVER, endpoint);
-  ASSERT_EQ(server.open(), CDMF_OK);
   int pipe_fds[2];
   ASSERT_EQ(pipe(pipe_fds), 0);
   const pid_t child = run_in_child([&] {
     DriverUnderTest client(CDMF_ROLE_CLIENT, endpoint);
-    if (client.open() != CDMF_OK || client.attach() != CDMF_OK) return 1;
+    if (client.open() != CDMF_OK || client.attach_when_listening() != CDMF_OK) return 1;
     const pid_t grandchild = fork();
     if (grandchild == 0) {
       ::close(pipe_fds[1]);
@@ -251,6 +249,8 @@ TEST(ShmDriver, DeathIsNoticedThoughAChildOfTheDeadStillHasItsSockets) {
     kill(getpid(), SIGKILL);
     return 0;
   });
+  DriverUnderTest server(CDMF_ROLE_SERVER, endpoint);
+  ASSERT_EQ(server.open(), CDMF_OK);
   const cdmf_peer peer = server.next_peer();
   const Message end = server.next();
   EXPECT_EQ(end.kind, static_cast<std::uint32_t>(CDMF_VIEW_PEER_DISCONNECTED));
@@ -263,20 +263,15 @@ TEST(ShmDriver, DeathIsNoticedThoughAChildOfTheDeadStillHasItsSockets) {
 
 TEST(ShmDriver, DeathOfTheServerWakesAClientThatWaitsForRoom) {
   const std::string endpoint = unique_endpoint();
-  DriverUnderTest client(CDMF_ROLE_CLIENT, endpoint, {{"ring_buffer_capacity", "32"}});
-  ASSERT_EQ(client.open(), CDMF_OK);
-  int pipe_fds[2];
-  ASSERT_EQ(pipe(pipe_fds), 0);
   const pid_t child = run_in_child([&] {
     DriverUnderTest server(CDMF_ROLE_SERVER, endpoint, {{"ring_buffer_capacity", "32"}});
     if (server.open() != CDMF_OK) return 1;
-    if (write(pipe_fds[1], "o", 1) != 1) return 2;
     pause();
     return 0;
   });
-  char byte;
-  ASSERT_EQ(read(pipe_fds[0], &byte, 1), 1);
-  ASSERT_EQ(client.attach(), CDMF_OK) << client.error.message;
+  DriverUnderTest client(CDMF_ROLE_CLIENT, endpoint, {{"ring_buffer_capacity", "32"}});
+  ASSERT_EQ(client.open(), CDMF_OK);
+  ASSERT_EQ(client.attach_when_listening(), CDMF_OK) << client.error.message;
   while (client.send(client.peer, std::string(1000, 'x')) == CDMF_OK) {
   }
   std::thread killer([&] { kill(child, SIGKILL); });
@@ -284,8 +279,6 @@ TEST(ShmDriver, DeathOfTheServerWakesAClientThatWaitsForRoom) {
   killer.join();
   EXPECT_EQ(waited, CDMF_PEER_DIED);
   EXPECT_EQ(exit_code(child), 128 + SIGKILL);
-  ::close(pipe_fds[0]);
-  ::close(pipe_fds[1]);
 }
 
 TEST(ShmDriver, DisconnectEndsOneLinkWithItsReason) {
@@ -474,13 +467,12 @@ TEST(ShmDriver, NoWakeUpIsLostWhenBothSidesSleepForEachMessage) {
 TEST(ShmDriver, ManyClientsAreServedTogether) {
   constexpr int kClients = 64;
   const std::string endpoint = unique_endpoint();
-  DriverUnderTest server(CDMF_ROLE_SERVER, endpoint, {{"ring_buffer_capacity", "32"}});
-  ASSERT_EQ(server.open(), CDMF_OK);
   std::vector<pid_t> children;
   for (int i = 0; i < kClients; ++i) {
     children.push_back(run_in_child([&] {
       DriverUnderTest client(CDMF_ROLE_CLIENT, endpoint);
-      if (client.open() != CDMF_OK || client.attach() != CDMF_OK || client.next_peer() != client.peer) return 1;
+      if (client.open() != CDMF_OK || client.attach_when_listening() != CDMF_OK) return 1;
+      if (client.next_peer() != client.peer) return 4;
       for (int round = 0; round < 50; ++round) {
         const std::string content = std::to_string(i) + ":" + std::to_string(round);
         if (client.send_waiting(client.peer, content) != CDMF_OK) return 2;
@@ -489,6 +481,8 @@ TEST(ShmDriver, ManyClientsAreServedTogether) {
       return 0;
     }));
   }
+  DriverUnderTest server(CDMF_ROLE_SERVER, endpoint, {{"ring_buffer_capacity", "32"}});
+  ASSERT_EQ(server.open(), CDMF_OK);
   int connected = 0;
   int left = 0;
   std::map<cdmf_peer, int> rounds;
