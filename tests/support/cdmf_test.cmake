@@ -13,7 +13,8 @@
 #   [RUN_SERIAL])                  alone on the machine: for a test that measures
 # registers another run of a program that exists, as conformance does once per transport.
 #
-# cdmf_benchmark(<name> SOURCES <files>... [LINK <targets>...]) builds a program that no test runs.
+# cdmf_benchmark(<name> SOURCES <files>... [LINK <targets>...]) builds a program that no test runs, into
+# ${CMAKE_BINARY_DIR}/bin. Sanitized builds leave it out: its figures would mean nothing.
 #
 # Every test finds: CDMF_PLUGIN_PATH, the plugins of this build; CDMF_BINARY, the program `cdmf`; CDMF_CONFIG_DIR, the
 # shipped configurations.
@@ -84,6 +85,10 @@ function(cdmf_benchmark name)
   cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
   _cdmf_test_program(${name} "${arg_LINK}")
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+  if(CDMF_SANITIZE)
+    set_target_properties(${name} PROPERTIES EXCLUDE_FROM_ALL ON)
+  endif()
 endfunction()
 
 function(_cdmf_test_program target links)
