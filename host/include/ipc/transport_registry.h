@@ -10,8 +10,8 @@
 // Never the working directory, never the loader's own path. What wins and cannot be used is an error: a plugin further
 // down is not taken instead, because the wrong version at work is harder to find than a refusal.
 //
-// Before the loader sees a file it must be an ELF library for this machine, complete, and nobody but root and the
-// user of this process may be able to change it or a folder above it. After loading, its descriptor must fit this host;
+// Before the loader sees a file it must be an ELF library for this machine, complete, and nobody but root, the user of
+// this process and whoever could change the program itself may be able to change it or a folder above it. After loading, its descriptor must fit this host;
 // a refusal names every field that does not, with both values. Loaded code is never unloaded.
 #include <cstdint>
 #include <memory>
@@ -26,7 +26,7 @@
 
 namespace cdmf::ipc {
 
-/// What to do with a plugin that others than root and this user could change.
+/// What to do with a plugin that people could change who cannot change the program.
 enum class PluginSecurity {
   STRICT,  ///< refuse it
   WARN,    ///< log a warning and use it

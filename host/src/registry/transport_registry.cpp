@@ -93,8 +93,8 @@ struct TransportRegistry::State {
 
   /// Nothing: safe, or allowed to be unsafe.
   std::string check_safety(const std::string& folder, const std::string& path) {
-    auto unsafe = registry::find_unsafe(folder);
-    if (!unsafe) unsafe = registry::find_unsafe(path);
+    auto unsafe = registry::find_unsafe(folder, registry::own_trust());
+    if (!unsafe) unsafe = registry::find_unsafe(path, registry::own_trust());
     if (!unsafe) return {};
     if (options.security == PluginSecurity::STRICT) {
       return "is not safe to load: " + *unsafe + ", or set 'plugins: { security: warn }'";
