@@ -1,11 +1,11 @@
 // cdmf recv: the receiving end of a pipe made of any transport.
 #include <unistd.h>
 
-#include <atomic>
 #include <optional>
 
 #include "cli/commands.h"
 #include "cli/fd_io.h"
+#include "cli/interrupter.h"
 #include "cli/open_transport.h"
 #include "cli/stop_signal.h"
 
@@ -85,17 +85,14 @@ class Receiver {
 }  // namespace
 
 int command_recv(const ProgramOptions& program, const TransferArguments& arguments) {
-  std::unique_ptr<Transport> transport;  // Outlives the watcher of signals, which may call it.
-  std::atomic<Transport*> interruptible{nullptr};
-  const StopSignal stop([&] {
-    if (Transport* running = interruptible.load()) running->interrupt();
-  });
+  Interrupter interrupter;
+  const StopSignal stop([&] { interrupter.interrupt(); });
   const auto host = load_host(program, arguments.file, LogLevel::warning);
   const TransportEntry& entry = choose_entry(*host, arguments.file, arguments.transport);
   require_two_processes(*host, entry);
 
   Receiver receiver(*host, entry.name, arguments.raw);
-  transport = open_transport(
+  const auto transport = open_transport(
       *host, entry, Role::SERVER,
       [](TransportConfig& config) {
         config.receive = Receive::POLL;
@@ -104,7 +101,7 @@ int command_recv(const ProgramOptions& program, const TransferArguments& argumen
         config.properties.erase("auto_reconnect");
       },
       [&](Transport& created) { receiver.prepare(created); });
-  interruptible = transport.get();
+  const Interrupter::Scope interruptible(interrupter, *transport);
   host->log(LogLevel::info, entry.name + ": waiting for a sender at " + transport->getInfo().address);
 
   while (!receiver.ended() && stop.number() == 0) {
@@ -120,7 +117,6 @@ int command_recv(const ProgramOptions& program, const TransferArguments& argumen
     }
   }
   receiver.write_text();
-  interruptible = nullptr;
   const bool ended = receiver.ended();  // Stopping ends the link too, which is not the sender's doing.
   transport->stop();
   if (!ended) {

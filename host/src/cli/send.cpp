@@ -1,12 +1,12 @@
 // cdmf send: the sending end of a pipe made of any transport. Exits 0 only when the transport has accepted everything.
 #include <unistd.h>
 
-#include <atomic>
 #include <optional>
 #include <vector>
 
 #include "cli/commands.h"
 #include "cli/fd_io.h"
+#include "cli/interrupter.h"
 #include "cli/line_splitter.h"
 #include "cli/open_transport.h"
 #include "cli/progress.h"
@@ -158,21 +158,17 @@ class Sender {
 }  // namespace
 
 int command_send(const ProgramOptions& program, const TransferArguments& arguments) {
-  std::unique_ptr<Transport> transport;  // Outlives the watcher of signals, which may call it.
-  std::atomic<Transport*> interruptible{nullptr};
+  Interrupter interrupter;
   const StopSignal stop([&] {
     // Before there is a connection nothing is lost by ending at once, and connect() may take its time.
-    if (Transport* running = interruptible.load())
-      running->interrupt();
-    else
-      _exit(128 + SIGINT);
+    if (!interrupter.interrupt()) _exit(kExitFailure);
   });
   const auto host = load_host(program, arguments.file, LogLevel::warning);
   const TransportEntry& entry = choose_entry(*host, arguments.file, arguments.transport);
   require_two_processes(*host, entry);
 
   Sender sender(*host, entry, stop);
-  transport = open_transport(
+  const auto transport = open_transport(
       *host, entry, Role::CLIENT,
       [](TransportConfig& config) {
         config.receive = Receive::POLL;
@@ -181,13 +177,12 @@ int command_send(const ProgramOptions& program, const TransferArguments& argumen
         config.properties.erase("auto_reconnect");
       },
       [&](Transport& created) { sender.prepare(created); });
-  interruptible = transport.get();
+  const Interrupter::Scope interruptible(interrupter, *transport);
   if (arguments.raw) {
     sender.send_bytes(*transport);
   } else {
     sender.send_lines(*transport);
   }
-  interruptible = nullptr;
   return kExitOk;
 }
 

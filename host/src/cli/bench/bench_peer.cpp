@@ -18,6 +18,10 @@ class Server {
     });
   }
 
+  ~Server() { transport_.setPeerCallback({}); }
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
   // One round: checks every message, answers it when `echo`, until the CONTROL message that ends the round.
   void serve(bool echo) {
     std::uint64_t received = 0;

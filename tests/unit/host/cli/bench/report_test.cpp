@@ -19,7 +19,7 @@ BenchmarkReport example(Pattern pattern) {
   report.result.rtt_ns = 151.25;
   report.result.msgs_per_s = 6.6e6;
   report.result.bytes_per_s = 4.2e8;
-  report.result.limit = {120.75, 45'000, 50'000, 8e5, 3.5e10};
+  report.result.limit = {120.6, 45'000, 50'000, 8e5, 3.5e10};
   report.result.ratio_to_limit = {1.25, 1.2, 1.3};
   report.result.ratio_to_unix = {0.003, 0.002, 0.004};
   return report;
@@ -38,7 +38,7 @@ TEST(BenchmarkReport, JsonHoldsEveryFigureUnderItsName) {
   EXPECT_EQ(json["rtt_ns"]["max"].as<int>(), 4000);
   EXPECT_DOUBLE_EQ(json["msgs_per_s"].as<double>(), 6.6e6);
   EXPECT_DOUBLE_EQ(json["bytes_per_s"].as<double>(), 4.2e8);
-  EXPECT_DOUBLE_EQ(json["limit"]["cacheline_rtt_ns"].as<double>(), 120.75);
+  EXPECT_DOUBLE_EQ(json["limit"]["cacheline_rtt_ns"].as<double>(), 120.6);
   EXPECT_DOUBLE_EQ(json["limit"]["unix_rtt_ns"].as<double>(), 45'000);
   EXPECT_DOUBLE_EQ(json["limit"]["futex_rtt_ns"].as<double>(), 50'000);
   EXPECT_DOUBLE_EQ(json["limit"]["unix_write_msgs_per_s"].as<double>(), 8e5);
