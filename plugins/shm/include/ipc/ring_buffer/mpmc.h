@@ -67,11 +67,10 @@ struct MpmcCell {
 /// Ring        Positions count claims since the start and never wrap: 64 bits last 580 years at one per nanosecond.
 ///             Position p is cell p % Capacity in lap p / Capacity. Producers claim positions by advancing `tail`,
 ///             consumers by advancing `head`; the claimed cell is then theirs alone until they set its turn.
-/// Turns       of a cell in lap n, with k turns to a lap: kn free, kn+1 filled, kn+2 void (the item's constructor
-/// threw:
-///             pass over it), k(n+1) free for the next lap. Only the claimant moves it on. This is the sequence of
-///             Vyukov's cell without the cell's index, so that fresh memory is all zero, and with room for the state,
-///             so that a ring of one cell can tell filled from free.
+/// Turns       of a cell in lap n, with k turns to a lap: kn free, kn+1 filled, kn+2 void (its constructor threw: pass
+///             over it), k(n+1) free for the next lap. Only the claimant moves it on. This is the sequence of Vyukov's
+///             cell without the cell's index, so that fresh memory is all zero, and with room for the state, so that a
+///             ring of one cell can tell filled from free.
 /// Edges       FILLED  turn kn+1 or kn+2: store(release) -> load(acquire). The item may be read.
 ///             FREED   turn k(n+1):       store(release) -> load(acquire). The cell may be written.
 ///             The claims themselves are relaxed: they share out positions and carry no item.
@@ -177,13 +176,12 @@ class MPMCRingBuffer {
   }
 
   /// Moves up to `count` of the oldest items to `*out`, `*++out`, ..., taken by a single claim and so next to each
-  /// other in the ring. Returns how many: 0 only when it is empty, fewer than `count` also at an item that is not
-  /// complete yet. [any] Items whose assignment may throw are claimed one by one, so that a throw loses no more than
-  /// its own item.
+  /// other in the ring. Returns how many; fewer when it holds fewer, or when the next one is not complete yet. [any]
+  /// Items whose assignment may throw are claimed one by one, so that a throw loses no more than its own item.
   template <typename OutIt>
   requires std::output_iterator<OutIt, T&&>
   [[nodiscard]] std::size_t try_pop_bulk(OutIt out, std::size_t count) {
-    constexpr bool kSafe = noexcept(*out = std::declval<T&&>())&& noexcept(++out);
+    constexpr bool kSafe = (noexcept(*out = std::declval<T&&>())) && (noexcept(++out));
     std::size_t taken = 0;
     while (taken != count) {
       const Claim claim = claim_filled(kSafe ? count - taken : 1);
@@ -201,9 +199,8 @@ class MPMCRingBuffer {
   /// Items the ring can hold at once: all of Capacity. [any]
   [[nodiscard]] static constexpr std::size_t capacity() noexcept { return Capacity; }
 
-  /// Positions claimed by producers and not yet by consumers at some moment during the call, 0 to capacity(): the items
-  /// inside, and those about to be. For display and rough decisions; others may change it before the caller looks.
-  /// [any]
+  /// Positions claimed by producers and not yet by consumers, 0 to capacity(): the items inside, and those about to
+  /// be. For display and rough decisions; others may change it before the caller looks. [any]
   [[nodiscard]] std::size_t size() const noexcept {
     // The head first, so that pops after the call began are not taken for pops of items it has not counted. Relaxed
     // claims promise no order between the two even so, hence the inner min.

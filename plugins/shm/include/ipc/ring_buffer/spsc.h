@@ -45,9 +45,10 @@ struct SpscBlock {
 ///
 /// Ring        Positions count items since the start and never wrap: 64 bits last 580 years at one item per nanosecond.
 ///             Item p lives in slot p % kItems of block (p / kItems) % kBlocks.
-/// Invariant   head <= tail <= head + Capacity, and a block's `filled` is the position after the newest item in it. What
-///             an earlier lap left there is never above the position the consumer waits at, so nothing has to be
-///             cleared; and as items are published in order, any word above it also vouches for all before that.
+/// Invariant   head <= tail <= head + Capacity. A batch is one or more items published by one store: its end goes into
+///             `filled` of the block its first item lies in. The consumer always waits at the end of a batch, hence in
+///             the block where the next one will be announced. A word is true whatever lap it was written in: all items
+///             before that position are published. So nothing has to be cleared.
 /// Edges       FILLED  Block::filled: store(release) -> load(acquire). Items before that position may be read.
 ///             FREED   head:          store(release) -> load(acquire). Slots before that position may be reused.
 ///             COUNTED tail:          store(release) -> load(acquire). Whoever saw the size sees the items.
@@ -98,33 +99,27 @@ class SPSCRingBuffer {
     return try_emplace(std::move(item));
   }
 
-  /// Constructs an item in place from `args`. Returns false, leaving `args` untouched, when the ring is full.
-  /// [producer] When the constructor throws, the ring is as it was.
+  /// Constructs an item in place from `args`. Returns false, leaving `args` untouched, when full. [producer]
+  /// When the constructor throws, the ring is as it was.
   template <typename... Args>
   requires std::is_constructible_v<T, Args...>
   [[nodiscard]] bool try_emplace(Args&&... args) noexcept(std::is_nothrow_constructible_v<T, Args...>) {
     if (room(1) == 0) return refused_push();
-    Block& block = blocks_[producer_.block];
-    std::construct_at(block.item(producer_.slot), std::forward<Args>(args)...);
-    publish(block, 1);
+    PushBatch batch(*this);
+    batch.make(std::forward<Args>(args)...);
     return true;
   }
 
   /// Appends up to `count` items made from `*first`, `*++first`, ...; as many as there is room for. Returns how many;
-  /// the others are untouched, and the source beyond them unread. Each cache line is published once, when its items
-  /// are complete, and a consumer may see the first before the last is written. [producer]
+  /// the source beyond them is unread. Published by one store: the consumer sees none of them or all. [producer]
   /// Give std::make_move_iterator to move. When making an item throws, those before it are in the ring.
   template <std::input_iterator It>
   requires std::is_constructible_v<T, std::iter_reference_t<It>>
   [[nodiscard]] std::size_t try_push_bulk(It first, std::size_t count) {
     const std::size_t taken = room(count);
     if (taken == 0 && count != 0) refused_push();
-    for (std::size_t left = taken; left != 0;) {
-      PushBatch batch(*this);
-      const std::size_t run = std::min(left, Block::kItems - producer_.slot);
-      for (; batch.made != run; ++batch.made, ++first) std::construct_at(batch.item(), *first);
-      left -= run;
-    }
+    PushBatch batch(*this);
+    for (; batch.made != taken; ++first) batch.make(*first);
     return taken;
   }
 
@@ -142,8 +137,8 @@ class SPSCRingBuffer {
     return true;
   }
 
-  /// The oldest item, or nothing when the ring is empty: for types without default constructor or assignment.
-  /// [consumer] When moving throws, the item stays the oldest one, in the state the failed move gave it.
+  /// The oldest item, or nothing when empty: for types without default constructor or assignment. [consumer]
+  /// When moving throws, the item stays the oldest one, in the state the failed move gave it.
   [[nodiscard]] std::optional<T> try_pop() noexcept(
       std::is_nothrow_move_constructible_v<T>) requires std::is_move_constructible_v<T> {
     std::optional<T> result;
@@ -175,9 +170,9 @@ class SPSCRingBuffer {
     batch.take();
   }
 
-  /// Moves up to `count` of the oldest items to `*out`, `*++out`, ... Returns how many. The slots are freed together,
-  /// by one store, at the end. [consumer] When an assignment throws, the items before it are out and its own stays the
-  /// oldest one.
+  /// Moves up to `count` of the oldest items to `*out`, `*++out`, ... Returns how many. Their slots are freed
+  /// together by one store at the end. [consumer]
+  /// When an assignment throws, the items before it are out and its own stays the oldest one.
   template <typename OutIt>
   requires std::output_iterator<OutIt, T&&>
   [[nodiscard]] std::size_t try_pop_bulk(OutIt out, std::size_t count) {
@@ -264,19 +259,25 @@ class SPSCRingBuffer {
     [[no_unique_address]] std::conditional_t<kCounts, ConsumerCounts, NoCounts> counts{};
   };
 
-  /// Items built one after the other in the producer's block, published together when the scope ends, even by an
-  /// exception: what they were made from may be gone.
+  /// Items made one after the other and published together when the scope ends, even by an exception: what they were
+  /// made from may be gone.
   struct PushBatch {
-    explicit PushBatch(SPSCRingBuffer& target) noexcept : ring(target), block(ring.blocks_[ring.producer_.block]) {}
+    explicit PushBatch(SPSCRingBuffer& target) noexcept : ring(target), first(target.blocks_[target.producer_.block]) {}
     PushBatch(const PushBatch&) = delete;
     PushBatch& operator=(const PushBatch&) = delete;
     ~PushBatch() {
-      if (made != 0) ring.publish(block, made);
+      if (made != 0) ring.publish(first, made);
     }
-    T* item() noexcept { return block.item(ring.producer_.slot + made); }
+    template <typename... Args>
+    void make(Args&&... args) noexcept(std::is_nothrow_constructible_v<T, Args...>) {
+      Producer& own = ring.producer_;
+      std::construct_at(ring.blocks_[own.block].item(own.slot), std::forward<Args>(args)...);
+      step(own);
+      ++made;
+    }
 
     SPSCRingBuffer& ring;
-    Block& block;
+    Block& first;
     std::size_t made = 0;
   };
 
@@ -292,7 +293,7 @@ class SPSCRingBuffer {
       Consumer& own = ring.consumer_;
       std::destroy_at(std::launder(ring.blocks_[own.block].item(own.slot)));
       ++own.head;
-      step(own, 1);
+      step(own);
       ++taken;
     }
 
@@ -300,11 +301,10 @@ class SPSCRingBuffer {
     std::size_t taken = 0;
   };
 
-  /// Moves a side's slot on by `count`, at most to the end of the block.
+  /// Moves a side on to the next slot.
   template <typename Role>
-  static void step(Role& role, std::size_t count) noexcept {
-    role.slot += count;
-    if (role.slot != Block::kItems) return;
+  static void step(Role& role) noexcept {
+    if (++role.slot != Block::kItems) return;
     role.slot = 0;
     if constexpr (kBlocks > 1) role.block = role.block + 1 == kBlocks ? 0 : role.block + 1;
   }
@@ -320,12 +320,12 @@ class SPSCRingBuffer {
     return static_cast<std::size_t>(std::min<std::uint64_t>(free, wanted));
   }
 
-  /// Hands over the `count` items just built at the producer's position, all in `block`.
-  void publish(Block& block, std::size_t count) noexcept {
+  /// Hands over the `count` items just made. The word of the first one's block is enough: the consumer, at the end of
+  /// the batch before, waits there, and learns from it about those in further blocks as well.
+  void publish(Block& first, std::size_t count) noexcept {
     const std::uint64_t tail = producer_.tail.load(std::memory_order_relaxed) + count;  // Ours alone.
-    block.filled.store(tail, std::memory_order_release);                                // FILLED
+    first.filled.store(tail, std::memory_order_release);                                // FILLED
     producer_.tail.store(tail, std::memory_order_release);                              // COUNTED
-    step(producer_, count);
     if constexpr (kCounts) note_size(tail);
   }
 
