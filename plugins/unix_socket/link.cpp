@@ -1,5 +1,6 @@
 #include "link.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -209,6 +210,11 @@ void Link::wake_waiters() {
 // ---- Receiving ------------------------------------------------------------------------------------------------------
 
 bool Link::watch(int epoll) {
+  // For wait_by_reading(); every other call on this socket says MSG_DONTWAIT.
+  const timeval patience{0, kReadWaitMs * 1000};
+  if (setsockopt(fd(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) != 0 || fcntl(fd(), F_SETFL, 0) != 0) {
+    return false;
+  }
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.ptr = this;
@@ -273,7 +279,7 @@ std::size_t Link::receive(std::span<cdmf_view> views, Burst& burst) {
         if (remote_end_ != CDMF_OK) {
           finish(remote_end_, view);
           ++count;
-        } else if (!readable_ || !fill(parsed.bytes)) {
+        } else if (!readable_ || !fill(parsed.bytes, MSG_DONTWAIT)) {
           return count;
         }
         break;
@@ -287,24 +293,27 @@ bool Link::has_more() const noexcept {
   return parse_record(buffer_.unread(), limits_.frame_size_max).kind != Parsed::Kind::kIncomplete;
 }
 
+bool Link::wait_by_reading() {
+  const Parsed parsed = parse_record(buffer_.unread(), limits_.frame_size_max);
+  return parsed.kind != Parsed::Kind::kIncomplete || fill(parsed.bytes, 0);
+}
+
 /// Reads once. False: there is nothing more now.
-bool Link::fill(std::size_t needed) {
+bool Link::fill(std::size_t needed, int flags) {
   const std::span<std::byte> room = buffer_.room(needed);
-  for (;;) {
-    const ssize_t count = recv(fd(), room.data(), room.size(), MSG_DONTWAIT);
-    if (count > 0) {
-      buffer_.filled(static_cast<std::size_t>(count));
-      readable_ = static_cast<std::size_t>(count) == room.size();  // Less: the socket is empty, epoll will say more.
-      return true;
-    }
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0 && (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM)) {
-      readable_ = false;
-      return false;
-    }
-    remote_end_ = CDMF_PEER_DIED;  // End of file without a goodbye, or a broken connection.
+  const ssize_t count = recv(fd(), room.data(), room.size(), flags);
+  if (count > 0) {
+    buffer_.filled(static_cast<std::size_t>(count));
+    readable_ = static_cast<std::size_t>(count) == room.size();  // Less: the socket is empty, epoll will say more.
     return true;
   }
+  if (count < 0 && errno == EINTR) return flags != 0;  // Only a wait ends with a signal.
+  if (count < 0 && (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM)) {
+    readable_ = false;
+    return false;
+  }
+  remote_end_ = CDMF_PEER_DIED;  // End of file without a goodbye, or a broken connection.
+  return true;
 }
 
 /// The last view of the link. The reason of this side wins over what the peer said meanwhile.

@@ -261,7 +261,11 @@ cdmf_status UnixSocketDriver::await_messages(std::uint64_t deadline) {
     const std::uint64_t interrupts = interrupts_.load();
     if (interrupts != std::exchange(interrupts_seen_receiving_, interrupts)) return CDMF_INTERRUPTED;
     if (!ready_.empty()) return CDMF_OK;
-    const int timeout_ms = poll_timeout_ms(deadline);
+    int timeout_ms = poll_timeout_ms(deadline);
+    if (timeout_ms < 0 || timeout_ms > Link::kReadWaitMs) {
+      if (wait_for_only_link()) return CDMF_OK;
+      timeout_ms = poll_timeout_ms(deadline);
+    }
     look(timeout_ms);
     looked_ = !ready_.empty();
     if (looked_) return CDMF_OK;
@@ -269,6 +273,17 @@ cdmf_status UnixSocketDriver::await_messages(std::uint64_t deadline) {
       return interrupts_.load() != interrupts ? CDMF_INTERRUPTED : CDMF_TIMEOUT;
     }
   }
+}
+
+/// Where one link is all there is, the next message is waited for in recv(), for a few milliseconds. An interrupt or a
+/// new client is noticed that much later; who is silent for longer costs no further wake-up.
+bool UnixSocketDriver::wait_for_only_link() {
+  if (watched_.size() != 1 || has_news_.load(std::memory_order_acquire)) return false;
+  Link& only = *watched_.begin()->second;
+  if (only.is_behind() || !only.wait_by_reading()) return false;
+  make_ready(only);
+  looked_ = true;
+  return true;
 }
 
 cdmf_arm_result UnixSocketDriver::arm() {

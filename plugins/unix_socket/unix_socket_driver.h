@@ -103,6 +103,7 @@ class UnixSocketDriver final : public Driver {
   void wake_receiver();
   void take_news();
   void look(int timeout_ms);
+  [[nodiscard]] bool wait_for_only_link();
   void make_ready(Link& link);
   void forget(Link& link);
 
