@@ -161,7 +161,7 @@ TEST_F(HostilePeer, ImpossibleHeadEndsItsLinkForTheSender) {
   RawClient client(endpoint);
   ASSERT_TRUE(client.shake_hands()) << client.text.message;
   const cdmf_peer peer = server.next_peer();
-  client.handshake.segment.rx().control->head.store(64 * 1024);
+  client.handshake.segment.rx().control->head.store(std::uint64_t{1} << 40);
   cdmf_status status = CDMF_OK;
   for (int i = 0; i < 5000 && status == CDMF_OK; ++i) status = server.send(peer, std::string(4000, 'x'));
   EXPECT_EQ(status, CDMF_PROTOCOL_ERROR);
