@@ -2,7 +2,8 @@
 //
 // Absolute figures mean little where a hypervisor moves the cores about, so every round measures the limit, the round
 // trip of two bare cache lines, and every subject within a second; ratios are taken in each round and their median is
-// printed. `lamport` is the ring that most libraries offer, both positions on lines of their own, for comparison.
+// printed. Within a measurement the median of many short stretches counts, so that the scheduler's pauses do not.
+// `lamport` is the ring that most libraries offer, both positions on lines of their own, for comparison.
 #include <sched.h>
 #include <sys/utsname.h>
 
@@ -29,9 +30,11 @@ using cdmf::ipc::MPMCRingBuffer;
 using cdmf::ipc::SPSCRingBuffer;
 
 constexpr std::size_t kCapacity = 4096;
-constexpr int kTrips = 60'000;       // 8 to 60 ms
-constexpr int kTimedTrips = 20'000;  // each with a clock read
-constexpr int kStreamItems = 3'000'000;
+constexpr int kTrips = 20'000;
+constexpr int kTripsPerStretch = 100;  // About 15 to 50 us.
+constexpr int kTimedTrips = 10'000;    // Each with a clock read of its own.
+constexpr int kItems = 1'000'000;
+constexpr int kItemsPerStretch = 20'000;  // More than the ring holds, so that draining a full ring does not count.
 
 std::pair<int, int> cpus;
 
@@ -68,6 +71,26 @@ double median(std::vector<double> values) {
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
 }
+
+/// Cuts a run of equal steps into stretches and knows the typical time of a step.
+class Stretches {
+ public:
+  explicit Stretches(int steps_each) : steps_each_(steps_each) {}
+  void step() {
+    if (++steps_ != steps_each_) return;
+    steps_ = 0;
+    const auto now = Clock::now();
+    times_.push_back(nanoseconds(now - last_) / steps_each_);
+    last_ = now;
+  }
+  double median_step_ns() const { return median(times_); }
+
+ private:
+  const int steps_each_;
+  int steps_ = 0;
+  std::vector<double> times_;
+  Clock::time_point last_ = Clock::now();
+};
 
 // --- subjects ---
 
@@ -134,13 +157,14 @@ double limit() {
   double result = 0;
   run_pair(
       [&] {
-        const auto start = Clock::now();
+        Stretches stretches(kTripsPerStretch);
         for (int i = 1; i <= kTrips; ++i) {
           lines.there.store(i, std::memory_order_release);
           while (lines.back.load(std::memory_order_acquire) != i) {
           }
+          stretches.step();
         }
-        result = nanoseconds(Clock::now() - start) / kTrips;
+        result = stretches.median_step_ns();
       },
       [&] {
         for (int i = 1; i <= kTrips; ++i) {
@@ -157,8 +181,8 @@ double limit() {
   std::exit(1);
 }
 
-/// Mean nanoseconds for an item there and back through two rings. With `times`, that of every trip as well, each with a
-/// clock read of some 25 ns in it.
+/// Nanoseconds for an item there and back through two rings. With `times`, those of every single trip as well, each
+/// with a clock read of some 25 ns in it.
 template <typename Ring>
 double ping_pong(std::vector<double>* times) {
   using T = typename Ring::value_type;
@@ -169,8 +193,8 @@ double ping_pong(std::vector<double>* times) {
   run_pair(
       [&] {
         T item;
-        const auto start = Clock::now();
-        auto last = start;
+        Stretches stretches(kTripsPerStretch);
+        auto last = Clock::now();
         for (int i = 0; i < trips; ++i) {
           const auto number = static_cast<std::uint64_t>(i);
           while (!there->try_push(T(number))) {
@@ -178,12 +202,13 @@ double ping_pong(std::vector<double>* times) {
           while (!back->try_pop(item)) {
           }
           if (!item.is(number)) wrong_item();
+          stretches.step();
           if (times == nullptr) continue;
           const auto now = Clock::now();
           times->push_back(nanoseconds(now - last));
           last = now;
         }
-        result = nanoseconds(Clock::now() - start) / trips;
+        result = stretches.median_step_ns();
       },
       [&] {
         T item;
@@ -202,26 +227,26 @@ template <typename Ring>
 double stream() {
   using T = typename Ring::value_type;
   const auto ring = std::make_unique<Ring>();
-  Clock::time_point start;
-  Clock::time_point end;
+  double result = 0;
   run_pair(
       [&] {
-        start = Clock::now();
-        for (std::uint64_t i = 0; i < kStreamItems; ++i) {
+        for (std::uint64_t i = 0; i < kItems; ++i) {
           while (!ring->try_push(T(i))) {
           }
         }
       },
       [&] {
         T item;
-        for (std::uint64_t i = 0; i < kStreamItems; ++i) {
+        Stretches stretches(kItemsPerStretch);
+        for (std::uint64_t i = 0; i < kItems; ++i) {
           while (!ring->try_pop(item)) {
           }
           if (!item.is(i)) wrong_item();
+          stretches.step();
         }
-        end = Clock::now();
+        result = 1e3 / stretches.median_step_ns();
       });
-  return kStreamItems * 1e3 / nanoseconds(end - start);
+  return result;
 }
 
 // --- report ---

@@ -149,6 +149,39 @@ TYPED_TEST(OneToOne, SizeStaysWithinTheRingForEveryObserver) {
   observer.join();
 }
 
+TEST(SpscRingBufferBulk, ABatchIsSeenWholeOrNotAtAll) {
+  constexpr std::size_t kBatch = 24;  // Over several lines of seven, and beginning anywhere in the first.
+  constexpr int kBatches = 20'000;
+  SPSCRingBuffer<std::uint64_t, 256> ring;
+  const Watchdog watchdog;
+  std::atomic<bool> failed{false};
+  std::thread producer([&] {
+    const std::vector<std::uint64_t> items(kBatch, 1);
+    for (int i = 0; i < kBatches && !failed;) {
+      if (ring.capacity() - ring.size() >= kBatch) {
+        EXPECT_EQ(ring.try_push_bulk(items.begin(), kBatch), kBatch);
+        ++i;
+      } else if (!watchdog.keep_waiting()) {
+        failed = true;
+      }
+    }
+  });
+  std::vector<std::uint64_t> got(kBatch);
+  for (int i = 0; i < kBatches && !failed;) {
+    const std::size_t count = ring.try_pop_bulk(got.begin(), kBatch);
+    if (count == kBatch) {
+      ++i;
+    } else if (count != 0) {
+      ADD_FAILURE() << "saw " << count << " of " << kBatch;
+      failed = true;
+    } else if (!watchdog.keep_waiting()) {
+      failed = true;
+    }
+  }
+  producer.join();
+  EXPECT_FALSE(failed);
+}
+
 // --- many to many ---
 
 struct Ticket {
