@@ -99,7 +99,8 @@ TEST_F(TransportStress, EverybodyCallsEverythingAtOnce) {
     while (running()) {
       (void)transport.getStats();
       (void)transport.getInfo();
-      (void)transport.disconnectPeer(transport.getPeers().empty() ? 1 : transport.getPeers().front());
+      const auto peers = transport.getPeers();
+      (void)transport.disconnectPeer(peers.empty() ? 1 : peers.front());
       (void)transport.pollFd();
       transport.interrupt();
       transport.resetStats();
