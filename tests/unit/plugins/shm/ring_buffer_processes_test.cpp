@@ -111,7 +111,8 @@ void echo_between_processes() {
   const Watchdog watchdog;
   Child child([&] {
     if (!segment.move()) return false;
-    auto& [there, back] = segment.get();
+    Ring& there = segment.get().there;
+    Ring& back = segment.get().back;
     for (std::uint64_t i = 0; i < kItems; ++i) {
       T item;
       if (!eventually(watchdog, [&] { return there.try_pop(item); })) return false;
@@ -120,7 +121,8 @@ void echo_between_processes() {
     }
     return true;
   });
-  auto& [there, back] = segment.get();
+  Ring& there = segment.get().there;
+  Ring& back = segment.get().back;
   std::uint64_t sent = 0;
   std::uint64_t received = 0;
   ASSERT_TRUE(eventually(watchdog, [&] {

@@ -378,7 +378,7 @@ class MPMCRingBuffer {
   alignas(ring_buffer_detail::kRoleBytes) std::atomic<std::uint64_t> head_{0};
   [[no_unique_address]] std::conditional_t<kCounts, ConsumerCounts, NoCounts> consumer_counts_;
   // Written by the claimant of the position.
-  alignas(ring_buffer_detail::kRoleBytes) Cell cells_[Capacity];
+  alignas(std::max(ring_buffer_detail::kRoleBytes, alignof(Cell))) Cell cells_[Capacity];
 };
 
 }  // namespace cdmf::ipc
