@@ -147,11 +147,7 @@ cdmf_status Link::await_space(std::uint64_t payload_bytes, std::uint64_t deadlin
   const auto done = [&] { return interrupted() || ended() != CDMF_OK || ring_has_room(out_, payload_bytes); };
   const auto outcome = [&] { return interrupted() ? CDMF_INTERRUPTED : CDMF_OK; };
   if (done()) return outcome();
-  if (spin_ns != 0) {
-    const std::uint64_t now = monotonic_now_ns();
-    const std::uint64_t until = spin_ns > kForever - now ? kForever : now + spin_ns;
-    if (spin_until(std::min(deadline, until), yields, done)) return outcome();
-  }
+  if (spin_ns != 0 && spin_until(spin_ns, deadline, yields, done)) return outcome();
   for (;;) {
     if (deadline != kForever && monotonic_now_ns() >= deadline) return CDMF_TIMEOUT;
     wait_for_space(*out_.control, deadline, done);

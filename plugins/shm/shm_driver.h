@@ -62,7 +62,8 @@ class ShmDriver final : public Driver, private ControlThread::Owner {
     /// The same, and the next wait is free of it.
     bool take(std::uint64_t began) noexcept {
       const bool later = count() != began;
-      return pending_.exchange(false, std::memory_order_relaxed) || later;
+      // The load first: an exchange would make each wait drain the CPU's stores.
+      return (pending_.load(std::memory_order_relaxed) && pending_.exchange(false, std::memory_order_relaxed)) || later;
     }
 
    private:

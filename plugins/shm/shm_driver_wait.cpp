@@ -60,11 +60,11 @@ cdmf_status ShmDriver::await_messages(std::uint64_t deadline) {
   const auto outcome = [&] { return message_interrupt_.take(began) ? CDMF_INTERRUPTED : CDMF_OK; };
 
   if (!options_.may_sleep()) {
-    return spin_until(deadline, options_.wait == WaitMode::yield, done) ? outcome() : CDMF_TIMEOUT;
+    return spin_until(kForever, deadline, options_.wait == WaitMode::yield, done) ? outcome() : CDMF_TIMEOUT;
   }
   if (const std::uint64_t spin = options_.wait == WaitMode::adaptive && spinning_helps_ ? budget_.next() : 0;
       spin != 0) {
-    if (spin_until(std::min(deadline, monotonic_now_ns() + spin), false, done)) {
+    if (spin_until(spin, deadline, false, done)) {
       budget_.paid();
       return outcome();
     }

@@ -19,20 +19,26 @@ inline void cpu_relax() noexcept {
 #endif
 }
 
-/// Spins until done() or the deadline; true: done. With `yields`, gives way to other threads at each turn.
+/// Spins until done(), for spin_ns (kForever: without limit) or until the deadline; true: done. With `yields`, gives
+/// way to other threads at each turn.
 template <typename Done>
-bool spin_until(std::uint64_t deadline, bool yields, Done&& done) noexcept {
-  constexpr unsigned kTurnsPerLook = 32;  // Reading the clock costs as much as many looks at a cached line.
+bool spin_until(std::uint64_t spin_ns, std::uint64_t deadline, bool yields, Done&& done) noexcept {
+  // Reading the clock costs as much as many looks at a cached line, and many waits end before it is worth while.
+  constexpr unsigned kTurnsPerLook = 64;
+  constexpr unsigned kTurnsPerPause = 4;  // A pause is some 15 ns, in which nothing is noticed.
+  std::uint64_t until = 0;
   for (;;) {
     for (unsigned turn = 0; turn < kTurnsPerLook; ++turn) {
       if (done()) return true;
       if (yields) {
         sched_yield();
-      } else {
+      } else if (turn % kTurnsPerPause == 0) {
         cpu_relax();
       }
     }
-    if (deadline != kForever && monotonic_now_ns() >= deadline) return done();
+    const std::uint64_t now = monotonic_now_ns();
+    if (until == 0) until = std::min(deadline, spin_ns > kForever - now ? kForever : now + spin_ns);
+    if (until != kForever && now >= until) return done();
   }
 }
 

@@ -98,7 +98,7 @@ std::uint64_t consume(const RecordRingMemory& memory, std::uint64_t count) {
 class RecordRingStress : public ::testing::TestWithParam<std::uint64_t> {};
 
 TEST_P(RecordRingStress, TwoThreadsExchangeEveryRecordOnceInOrderAndWhole) {
-  constexpr std::uint64_t kCount = 100'000;
+  constexpr std::uint64_t kCount = 30'000;
   RingMemory memory(GetParam());
   std::thread producer([&] { produce(memory.ring, kCount); });
   const std::uint64_t received = consume(memory.ring, kCount);
@@ -108,7 +108,7 @@ TEST_P(RecordRingStress, TwoThreadsExchangeEveryRecordOnceInOrderAndWhole) {
 }
 
 TEST_P(RecordRingStress, TwoProcessesExchangeEveryRecordOnceInOrderAndWhole) {
-  constexpr std::uint64_t kCount = 300'000;
+  constexpr std::uint64_t kCount = 60'000;
   RingMemory memory(GetParam());
   const pid_t child = fork();
   ASSERT_GE(child, 0);
