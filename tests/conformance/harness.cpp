@@ -1,0 +1,193 @@
+#include "conformance/harness.h"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+
+namespace cdmf::ipc::conformance {
+namespace {
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+const cdmf_plugin& load() {
+  const std::string type = environment("CDMF_CONFORMANCE_TYPE");
+  const std::string path = environment("CDMF_PLUGIN_PATH") + "/libcdmf_" + type + ".so";
+  void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  const void* const symbol = library == nullptr ? nullptr : dlsym(library, CDMF_PLUGIN_SYMBOL);
+  if (symbol == nullptr) {
+    std::fprintf(stderr, "no plugin to test: %s\nset CDMF_PLUGIN_PATH and CDMF_CONFORMANCE_TYPE\n", dlerror());
+    std::exit(2);
+  }
+  return *static_cast<const cdmf_plugin*>(symbol);
+}
+
+}  // namespace
+
+const cdmf_plugin& plugin() {
+  static const cdmf_plugin& loaded = load();
+  return loaded;
+}
+
+std::map<std::string, std::string> properties() {
+  std::map<std::string, std::string> result;
+  std::string rest = environment("CDMF_CONFORMANCE_PROPERTIES");
+  while (!rest.empty()) {
+    const std::string pair = rest.substr(0, rest.find(','));
+    rest.erase(0, pair.size() + 1);
+    result[pair.substr(0, pair.find('='))] = pair.substr(pair.find('=') + 1);
+  }
+  return result;
+}
+
+std::string fresh_endpoint() {
+  static std::atomic<int> count{0};
+  return "/conformance_" + std::to_string(getpid()) + '_' + std::to_string(++count);
+}
+
+TransportConfig config_for(const std::string& endpoint, Role role) {
+  TransportConfig config;
+  config.endpoint = endpoint;
+  config.role = role;
+  config.properties = properties();
+  config.connect_timeout = kWatchdog;
+  config.send_timeout = kWatchdog;
+  return config;
+}
+
+std::string pattern(std::size_t size, std::uint64_t seed) {
+  std::string bytes(size, '\0');
+  std::uint64_t state = seed * 0x9e3779b97f4a7c15u + size + 1;
+  for (char& byte : bytes) {
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    byte = static_cast<char>(state);
+  }
+  return bytes;
+}
+
+MessageView text(std::string_view payload, std::uint64_t id) {
+  MessageView message;
+  message.payload = std::as_bytes(std::span(payload));
+  message.id = id;
+  return message;
+}
+
+void bring_up(Transport& transport, const TransportConfig& config) {
+  auto result = transport.init(config);
+  ASSERT_TRUE(result.success()) << result.text();
+  result = transport.start();
+  ASSERT_TRUE(result.success()) << result.text();
+  result = transport.connect();
+  ASSERT_TRUE(result.success()) << result.text();
+}
+
+// ---- Record ---------------------------------------------------------------------------------------------------------
+
+void Record::listen(Transport& transport) {
+  transport.setPeerCallback([entries = entries_](const PeerEvent& event) {
+    const std::lock_guard lock(entries->mutex);
+    entries->events.push_back(event);
+    entries->order.push_back((event.kind == PeerEvent::Kind::CONNECTED ? "came " : "gone ") +
+                             std::to_string(event.peer));
+  });
+  transport.setStateChangeCallback([entries = entries_](TransportState, TransportState to) {
+    const std::lock_guard lock(entries->mutex);
+    entries->states.push_back(to);
+  });
+  transport.setMessageCallback([entries = entries_](MessagePtr message) {
+    const std::lock_guard lock(entries->mutex);
+    entries->order.push_back("message " + std::to_string(message->getPeer()));
+    entries->messages.push_back(std::move(*message));
+  });
+}
+
+std::vector<Message> Record::messages() const {
+  const std::lock_guard lock(entries_->mutex);
+  return entries_->messages;
+}
+std::vector<PeerEvent> Record::events() const {
+  const std::lock_guard lock(entries_->mutex);
+  return entries_->events;
+}
+std::vector<TransportState> Record::states() const {
+  const std::lock_guard lock(entries_->mutex);
+  return entries_->states;
+}
+std::vector<std::string> Record::order() const {
+  const std::lock_guard lock(entries_->mutex);
+  return entries_->order;
+}
+std::size_t Record::message_count() const {
+  const std::lock_guard lock(entries_->mutex);
+  return entries_->messages.size();
+}
+bool Record::wait_for_messages(std::size_t count) const {
+  return eventually([&] { return message_count() >= count; });
+}
+std::vector<PeerEvent> Record::gone() const {
+  std::vector<PeerEvent> result;
+  for (const PeerEvent& event : events()) {
+    if (event.kind == PeerEvent::Kind::DISCONNECTED) result.push_back(event);
+  }
+  return result;
+}
+bool Record::wait_for_gone(std::size_t count) const {
+  return eventually([&] { return gone().size() >= count; });
+}
+
+// ---- PeerProcess ----------------------------------------------------------------------------------------------------
+
+PeerProcess::PeerProcess(const std::string& role, const std::string& endpoint, const std::string& argument) {
+  int pipe_ends[2];
+  if (pipe2(pipe_ends, O_CLOEXEC) != 0) return;
+  output_ = pipe_ends[0];
+  const pid_t parent = getpid();
+  const char* const arguments[] = {"peer", "--peer", role.c_str(), endpoint.c_str(), argument.c_str(), nullptr};
+  pid_ = fork();
+  if (pid_ == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);  // A test that crashes leaves nobody behind.
+    if (getppid() != parent) _exit(1);
+    dup2(pipe_ends[1], STDOUT_FILENO);
+    execv("/proc/self/exe", const_cast<char**>(arguments));
+    _exit(127);
+  }
+  close(pipe_ends[1]);
+  pollfd readable{output_, POLLIN, 0};
+  char byte = 0;
+  const auto watchdog = std::chrono::duration_cast<std::chrono::milliseconds>(kWatchdog);
+  ready_ = poll(&readable, 1, static_cast<int>(watchdog.count())) == 1 && read(output_, &byte, 1) == 1 && byte == '!';
+}
+
+PeerProcess::~PeerProcess() {
+  kill_it();
+  if (output_ >= 0) close(output_);
+}
+
+void PeerProcess::kill_it() {
+  if (pid_ <= 0) return;
+  kill(pid_, SIGKILL);
+  waitpid(pid_, nullptr, 0);
+  pid_ = -1;
+}
+
+int PeerProcess::wait_for_exit() {
+  int status = 0;
+  const bool ended = pid_ > 0 && eventually([&] { return waitpid(pid_, &status, WNOHANG) == pid_; });
+  if (!ended) return -1;
+  pid_ = -1;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+}  // namespace cdmf::ipc::conformance

@@ -1,0 +1,215 @@
+// Life: what init, connect, disconnect and stop promise whatever carries the bytes.
+#include <filesystem>
+#include <thread>
+
+#include "conformance/harness.h"
+#include "ipc/property.h"
+
+namespace cdmf::ipc::conformance {
+namespace {
+
+TEST(Life, TheDescriptorIsSound) {
+  const cdmf_plugin& it = plugin();
+  EXPECT_EQ(it.magic, CDMF_PLUGIN_MAGIC);
+  EXPECT_EQ(it.abi_major, CDMF_ABI_MAJOR);
+  EXPECT_LE(it.min_host_minor, CDMF_ABI_MINOR);
+  EXPECT_STREQ(it.type, std::getenv("CDMF_CONFORMANCE_TYPE"));
+  for (const char* text : {it.version, it.license, it.summary, it.vendor}) EXPECT_NE(text, nullptr);
+  EXPECT_STRNE(it.summary, "");
+  for (std::size_t i = 0; i < it.property_count; ++i) {
+    const cdmf_property& row = it.properties[i];
+    EXPECT_STRNE(row.summary, "") << row.name;
+    EXPECT_EQ(find_property(it, row.name), &row) << row.name << " is there twice";
+    for (const cdmf_property& common : common_properties()) EXPECT_STRNE(row.name, common.name);
+    if (row.default_text == nullptr) continue;
+    EXPECT_EQ(check_value(row, row.default_text).problem, "") << row.name;
+  }
+}
+
+TEST(Life, StatesFollowTheCallsOnBothSides) {
+  const std::string endpoint = fresh_endpoint();
+  Record server_record;
+  Record client_record;
+  Transport server(plugin());
+  Transport client(plugin());
+  server_record.listen(server);
+  client_record.listen(client);
+  bring_up(server, config_for(endpoint, Role::SERVER));
+  bring_up(client, config_for(endpoint, Role::CLIENT));
+  EXPECT_TRUE(server.isConnected());
+  EXPECT_TRUE(client.isConnected());
+  ASSERT_TRUE(eventually([&] { return server.getPeers().size() == 1 && client.getPeers().size() == 1; }));
+  EXPECT_TRUE(client.disconnect().success());
+  EXPECT_EQ(client.getState(), TransportState::STARTED);
+  ASSERT_TRUE(server_record.wait_for_gone(1));
+  EXPECT_EQ(server_record.gone()[0].reason, TransportError::CONNECTION_CLOSED);
+  EXPECT_TRUE(server.isConnected()) << "a server stays when a client leaves";
+  EXPECT_TRUE(client.connect().success());
+  EXPECT_TRUE(client.send(text("again")).success());
+  ASSERT_TRUE(server_record.wait_for_messages(1));
+  client.stop();
+  server.stop();
+  EXPECT_EQ(client.getState(), TransportState::INITIALIZED);
+  const auto expected =
+      std::vector{TransportState::INITIALIZED, TransportState::STARTED,   TransportState::CONNECTED,
+                  TransportState::STARTED,     TransportState::CONNECTED, TransportState::INITIALIZED};
+  EXPECT_EQ(client_record.states(), expected);
+}
+
+TEST(Life, WithoutAServerAClientIsToldSoAfterItsTimeAndNotBefore) {
+  Transport client(plugin());
+  ASSERT_TRUE(client.init(config_for(fresh_endpoint(), Role::CLIENT)).success());
+  ASSERT_TRUE(client.start().success());
+  EXPECT_EQ(client.connect(0ms).error, TransportError::ENDPOINT_NOT_FOUND);
+  const auto before = Clock::now();
+  const auto result = client.connect(80ms);
+  EXPECT_GE(Clock::now() - before, 80ms);
+  EXPECT_EQ(result.error, TransportError::ENDPOINT_NOT_FOUND) << result.text();
+  EXPECT_NE(result.error_message, "");
+  EXPECT_EQ(client.getState(), TransportState::STARTED);
+}
+
+TEST(Life, AClientMayComeBeforeItsServer) {
+  const std::string endpoint = fresh_endpoint();
+  Transport server(plugin());
+  Transport client(plugin());
+  ASSERT_TRUE(client.init(config_for(endpoint, Role::CLIENT)).success());
+  ASSERT_TRUE(client.start().success());
+  std::thread later([&] { bring_up(server, config_for(endpoint, Role::SERVER)); });
+  EXPECT_TRUE(client.connect().success());
+  later.join();
+}
+
+TEST(Life, AnEndpointHasOneServerAndIsFreeAgainAfterIt) {
+  const std::string endpoint = fresh_endpoint();
+  Transport first(plugin());
+  Transport second(plugin());
+  bring_up(first, config_for(endpoint, Role::SERVER));
+  ASSERT_TRUE(second.init(config_for(endpoint, Role::SERVER)).success());
+  ASSERT_TRUE(second.start().success());
+  const auto result = second.connect();
+  EXPECT_EQ(result.error, TransportError::ENDPOINT_IN_USE) << result.text();
+  EXPECT_NE(result.error_message, "");
+  first.stop();
+  EXPECT_TRUE(second.connect().success());
+}
+
+TEST(Life, TwoTransportsOfOneTypeDoNotMeet) {
+  const std::string endpoints[2] = {fresh_endpoint(), fresh_endpoint()};
+  Record records[2];
+  Transport servers[2] = {Transport(plugin()), Transport(plugin())};
+  Transport clients[2] = {Transport(plugin()), Transport(plugin())};
+  for (int i = 0; i < 2; ++i) {
+    records[i].listen(servers[i]);
+    bring_up(servers[i], config_for(endpoints[i], Role::SERVER));
+    bring_up(clients[i], config_for(endpoints[i], Role::CLIENT));
+  }
+  for (int round = 0; round < 100; ++round) {
+    for (int i = 0; i < 2; ++i) ASSERT_TRUE(clients[i].send(text(i == 0 ? "first" : "second")).success());
+  }
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(records[i].wait_for_messages(100));
+    for (const Message& each : records[i].messages()) EXPECT_EQ(each.getPayloadText(), i == 0 ? "first" : "second");
+  }
+}
+
+TEST(Life, AClientFindsItsRestartedServerByItself) {
+  const std::string endpoint = fresh_endpoint();
+  Record record;
+  Record served[3];
+  auto server = std::make_unique<Transport>(plugin());
+  Transport client(plugin());
+  record.listen(client);
+  bring_up(*server, config_for(endpoint, Role::SERVER));
+  bring_up(client, config_for(endpoint, Role::CLIENT));
+  for (Record& each : served) {
+    const std::vector<PeerId> before = client.getPeers();
+    server.reset();
+    ASSERT_TRUE(eventually([&] { return client.getState() != TransportState::CONNECTED; }));
+    server = std::make_unique<Transport>(plugin());
+    each.listen(*server);
+    bring_up(*server, config_for(endpoint, Role::SERVER));
+    ASSERT_TRUE(eventually([&] { return client.isConnected(); }));
+    EXPECT_NE(client.getPeers(), before) << "a peer id was used twice";
+    ASSERT_TRUE(client.send(text("hello again")).success());
+    ASSERT_TRUE(each.wait_for_messages(1));
+  }
+  client.stop();
+  EXPECT_EQ(record.gone().size(), 4u);
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(record.gone()[i].reason, TransportError::CONNECTION_CLOSED);
+}
+
+TEST(Life, InfoTellsWhereItIs) {
+  const std::string endpoint = fresh_endpoint();
+  Transport server(plugin());
+  bring_up(server, config_for(endpoint, Role::SERVER));
+  const TransportInfo info = server.getInfo();
+  EXPECT_EQ(info.type, plugin().type);
+  EXPECT_EQ(info.endpoint, endpoint);
+  EXPECT_NE(info.address, "");
+  EXPECT_EQ(info.role, Role::SERVER);
+  EXPECT_EQ(info.max_message_size, TransportConfig{}.max_message_size);
+}
+
+// ---- Nothing is left over -------------------------------------------------------------------------------------------
+
+struct Resources {
+  std::size_t descriptors = 0;
+  std::size_t threads = 0;
+  std::size_t mappings = 0;
+  std::size_t shared_objects = 0;
+
+  static std::size_t entries(const char* folder) {
+    std::size_t count = 0;
+    std::error_code gone;  // Threads and files of others may vanish while this looks.
+    for (auto it = std::filesystem::directory_iterator(folder, gone); it != std::filesystem::directory_iterator();
+         it.increment(gone)) {
+      ++count;
+    }
+    return count;
+  }
+  static Resources now() {
+    Resources here;
+    here.descriptors = entries("/proc/self/fd");
+    here.threads = entries("/proc/self/task");
+    std::FILE* maps = std::fopen("/proc/self/maps", "re");
+    for (int c; maps != nullptr && (c = std::fgetc(maps)) != EOF;) here.mappings += c == '\n' ? 1 : 0;
+    if (maps != nullptr) std::fclose(maps);
+    std::error_code none;
+    for (const auto& entry : std::filesystem::directory_iterator("/dev/shm", none)) {
+      here.shared_objects += entry.path().string().find("conformance_" + std::to_string(getpid())) != std::string::npos;
+    }
+    return here;
+  }
+};
+
+TEST(Life, TwoHundredLivesLeaveNothingBehind) {
+  const auto one_life = [](int i) {
+    const std::string endpoint = fresh_endpoint();
+    Transport server(plugin());
+    Transport client(plugin());
+    std::atomic<int> got{0};
+    server.setViewCallback([&](const MessageView&) { ++got; });
+    bring_up(server, config_for(endpoint, Role::SERVER));
+    bring_up(client, config_for(endpoint, Role::CLIENT));
+    ASSERT_TRUE(client.send(text("x")).success());
+    ASSERT_TRUE(eventually([&] { return got == 1; }));
+    if (i % 2 == 0) client.cleanup();  // Each side goes first now and then.
+    server.cleanup();
+  };
+  for (int i = 0; i < 10; ++i) one_life(i);  // Whatever is made once and kept.
+  const Resources before = Resources::now();
+  for (int i = 0; i < 200; ++i) {
+    one_life(i);
+    if (HasFatalFailure()) return;
+  }
+  // A joined thread may stand in /proc a moment longer.
+  EXPECT_TRUE(eventually([&] { return Resources::now().threads <= before.threads; }, 5s)) << Resources::now().threads;
+  const Resources after = Resources::now();
+  EXPECT_EQ(after.descriptors, before.descriptors);
+  EXPECT_LT(after.mappings, before.mappings + 40) << "the allocator may keep a few, 200 lives may not leave one each";
+  EXPECT_EQ(after.shared_objects, 0u);
+}
+
+}  // namespace
+}  // namespace cdmf::ipc::conformance

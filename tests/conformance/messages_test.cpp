@@ -1,0 +1,415 @@
+// Messages: order, integrity, sizes, room, batches, loans, holding, time-outs.
+#include <poll.h>
+
+#include <thread>
+
+#include "conformance/harness.h"
+
+namespace cdmf::ipc::conformance {
+namespace {
+
+/// A server that records, and a client.
+class Messages : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    record.listen(server);
+    bring_up(server, config_for(endpoint, Role::SERVER));
+    bring_up(client, config_for(endpoint, Role::CLIENT));
+  }
+  void TearDown() override {
+    client.stop();
+    server.stop();
+  }
+  const std::string endpoint = fresh_endpoint();
+  Record record;
+  Transport server{plugin()};
+  Transport client{plugin()};
+};
+
+TEST_F(Messages, ArriveWholeAndInOrder) {
+  constexpr std::uint64_t kCount = 5000;
+  for (std::uint64_t i = 0; i < kCount; ++i) {
+    const std::string payload = pattern(i * 37 % 3000, i);
+    const std::string subject = pattern(i % 40, i + 1);
+    MessageView message = text(payload, i);
+    message.subject = subject;
+    message.flags = static_cast<std::uint8_t>(i);
+    message.type = i % 2 == 0 ? MessageType::EVENT : MessageType::REQUEST;
+    ASSERT_TRUE(client.send(message, {.flush = i % 5 != 0}).success()) << i;
+  }
+  ASSERT_TRUE(client.flush().success());
+  ASSERT_TRUE(record.wait_for_messages(kCount));
+  const auto got = record.messages();
+  for (std::uint64_t i = 0; i < kCount; ++i) {
+    ASSERT_EQ(got[i].getId(), i);
+    ASSERT_EQ(got[i].getPayloadText(), pattern(i * 37 % 3000, i)) << i;
+    ASSERT_EQ(got[i].getSubject(), pattern(i % 40, i + 1)) << i;
+    ASSERT_EQ(got[i].getFlags(), static_cast<std::uint8_t>(i));
+    ASSERT_EQ(got[i].getType(), i % 2 == 0 ? MessageType::EVENT : MessageType::REQUEST);
+  }
+  EXPECT_EQ(client.getStats().messages_sent, kCount);
+  EXPECT_TRUE(eventually([&] { return server.getStats().messages_received == kCount; }));
+  EXPECT_EQ(server.getStats().bytes_received, client.getStats().bytes_sent);
+  EXPECT_EQ(server.getStats().recv_errors, 0u);
+}
+
+TEST_F(Messages, GoBothWaysAtOnce) {
+  constexpr std::uint64_t kCount = 2000;
+  Record back;
+  back.listen(client);
+  ASSERT_TRUE(eventually([&] { return server.getPeers().size() == 1; }));
+  std::thread other([&] {
+    for (std::uint64_t i = 0; i < kCount; ++i) ASSERT_TRUE(server.send(text(pattern(i % 999, i), i)).success());
+  });
+  for (std::uint64_t i = 0; i < kCount; ++i) ASSERT_TRUE(client.send(text(pattern(i % 777, i), i)).success());
+  other.join();
+  ASSERT_TRUE(record.wait_for_messages(kCount));
+  ASSERT_TRUE(back.wait_for_messages(kCount));
+  const auto there = record.messages();
+  const auto here = back.messages();
+  for (std::uint64_t i = 0; i < kCount; ++i) {
+    ASSERT_EQ(there[i].getPayloadText(), pattern(i % 777, i)) << i;
+    ASSERT_EQ(here[i].getPayloadText(), pattern(i % 999, i)) << i;
+  }
+  client.stop();  // Before `back` goes.
+}
+
+TEST_F(Messages, OfEverySizeUpToTheMaximumArriveAndALargerOneIsRefused) {
+  const std::size_t max = client.getInfo().max_message_size;
+  const std::string subject(kSubjectBytesMax, 's');
+  std::vector<std::size_t> sizes{0, 1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 4095, 4096, 4097, max - 1, max};
+  for (const std::size_t size : sizes) {
+    const std::string payload = pattern(size, size);
+    MessageView message = text(payload, size);
+    ASSERT_TRUE(client.send(message).success()) << size;
+    message.subject = subject;
+    ASSERT_TRUE(client.send(message).success()) << size << " with the longest subject";
+  }
+  const std::string large(max + 1, 'x');
+  EXPECT_EQ(client.send(text(large)).error, TransportError::BUFFER_OVERFLOW);
+  EXPECT_EQ(client.loan(max + 1).error, TransportError::BUFFER_OVERFLOW);
+  ASSERT_TRUE(client.send(text("last")).success());
+  ASSERT_TRUE(record.wait_for_messages(2 * sizes.size() + 1));
+  const auto got = record.messages();
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    EXPECT_EQ(got[2 * i].getPayloadText(), pattern(sizes[i], sizes[i])) << sizes[i];
+    EXPECT_EQ(got[2 * i].getSubject(), "");
+    EXPECT_EQ(got[2 * i + 1].getPayloadText(), pattern(sizes[i], sizes[i])) << sizes[i];
+    EXPECT_EQ(got[2 * i + 1].getSubject(), subject);
+  }
+  EXPECT_EQ(got.back().getPayloadText(), "last");
+  EXPECT_EQ(got.size(), 2 * sizes.size() + 1);
+}
+
+TEST_F(Messages, OfManyThreadsKeepTheOrderOfEachThread) {
+  constexpr std::uint64_t kThreads = 4;
+  constexpr std::uint64_t kEach = 1000;
+  std::vector<std::thread> threads;
+  for (std::uint64_t t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      for (std::uint64_t i = 0; i < kEach; ++i) {
+        ASSERT_TRUE(client.send(text(pattern(i % 300, t), t << 32 | i)).success());
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  ASSERT_TRUE(record.wait_for_messages(kThreads * kEach));
+  std::uint64_t next[kThreads] = {};
+  for (const Message& each : record.messages()) {
+    const std::uint64_t t = each.getId() >> 32;
+    ASSERT_LT(t, kThreads);
+    ASSERT_EQ(each.getId() & 0xffffffffu, next[t]++);
+    ASSERT_EQ(each.getPayloadText(), pattern((each.getId() & 0xffffffffu) % 300, t));
+  }
+}
+
+TEST_F(Messages, WrittenInPlaceArriveLikeOthers) {
+  std::size_t sent = 0;
+  for (const std::size_t alignment : {1u, 16u, 64u, 256u}) {
+    for (const std::size_t size : {0u, 1u, 64u, 1000u, 60'000u}) {
+      auto loan = client.loan(size, {.alignment = alignment, .id = size, .subject = "in place"});
+      ASSERT_TRUE(loan.success()) << loan.text();
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(loan.value.payload().data()) % alignment, 0u);
+      const std::string payload = pattern(size, alignment);
+      std::memcpy(loan.value.payload().data(), payload.data(), size);
+      ASSERT_TRUE(loan.value.commit().success());
+      ++sent;
+    }
+  }
+  ASSERT_TRUE(record.wait_for_messages(sent));
+  std::size_t at = 0;
+  const auto got = record.messages();
+  for (const std::size_t alignment : {1u, 16u, 64u, 256u}) {
+    for (const std::size_t size : {0u, 1u, 64u, 1000u, 60'000u}) {
+      EXPECT_EQ(got[at].getPayloadText(), pattern(size, alignment));
+      EXPECT_EQ(got[at++].getSubject(), "in place");
+    }
+  }
+}
+
+TEST_F(Messages, AShrunkLoanSendsItsFrontAndAnAbortedOneNothing) {
+  for (const std::size_t kept : {1000u, 999u, 500u, 64u, 1u, 0u}) {
+    auto aborted = client.loan(1000);
+    ASSERT_TRUE(aborted.success());
+    std::memset(aborted.value.payload().data(), 'a', 1000);
+    aborted.value.abort();
+    auto loan = client.loan(1000, {.subject = "subject"});
+    ASSERT_TRUE(loan.success()) << loan.text();
+    std::memcpy(loan.value.payload().data(), pattern(1000, kept).data(), 1000);
+    ASSERT_TRUE(loan.value.commit(kept).success());
+    ASSERT_TRUE(client.send(text("between")).success());
+  }
+  ASSERT_TRUE(record.wait_for_messages(12));
+  std::size_t at = 0;
+  const auto got = record.messages();
+  for (const std::size_t kept : {1000u, 999u, 500u, 64u, 1u, 0u}) {
+    EXPECT_EQ(got[at].getPayloadText(), pattern(1000, kept).substr(0, kept));
+    EXPECT_EQ(got[at].getSubject(), "subject");
+    EXPECT_EQ(got[at + 1].getPayloadText(), "between");
+    at += 2;
+  }
+  EXPECT_EQ(got.size(), 12u);
+}
+
+TEST_F(Messages, CarryTheTimeOfSending) {
+  CDMF_NEEDS(CDMF_CAP_TIMESTAMP);
+  const auto now_us = [] {
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(now).count());
+  };
+  const std::uint64_t before = now_us();
+  ASSERT_TRUE(client.send(text("x")).success());
+  const std::uint64_t after = now_us();
+  ASSERT_TRUE(record.wait_for_messages(1));
+  EXPECT_GE(record.messages()[0].getTimestampMicroseconds(), before);
+  EXPECT_LE(record.messages()[0].getTimestampMicroseconds(), after);
+}
+
+TEST_F(Messages, ALoanOutlivesStopAndItsPeer) {
+  auto loan = client.loan(1000);
+  ASSERT_TRUE(loan.success());
+  server.cleanup();
+  std::memset(loan.value.payload().data(), 1, 1000);
+  client.cleanup();
+  std::memset(loan.value.payload().data(), 2, 1000);
+  const auto result = loan.value.commit();
+  EXPECT_EQ(result.error, TransportError::CONNECTION_CLOSED) << result.text();
+}
+
+// ---- A receiver that polls, so that the test decides when it reads --------------------------------------------------
+
+class Polled : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    TransportConfig polled = config_for(endpoint, Role::SERVER);
+    polled.receive = Receive::POLL;
+    bring_up(server, polled);
+    bring_up(client, config_for(endpoint, Role::CLIENT));
+    ASSERT_TRUE(eventually([&] {
+      server.poll([](const MessageView&) {});
+      return server.getPeers().size() == 1;
+    }));
+  }
+  const std::string endpoint = fresh_endpoint();
+  Transport server{plugin()};
+  Transport client{plugin()};
+};
+
+TEST_F(Polled, ABatchIsInvisibleBeforeItsFlushAndWholeAfterIt) {
+  for (std::uint64_t i = 0; i < 10; ++i) ASSERT_TRUE(client.send(text("batch", i), {.flush = false}).success());
+  EXPECT_EQ(server.receive(20ms).error, TransportError::TIMEOUT);
+  ASSERT_TRUE(client.flush().success());
+  for (std::uint64_t i = 0; i < 10; ++i) {
+    const auto got = server.receive(kWatchdog);
+    ASSERT_TRUE(got.success()) << got.text();
+    EXPECT_EQ(got.value->getId(), i);
+  }
+  EXPECT_EQ(server.receive(0ms).error, TransportError::TIMEOUT);
+}
+
+TEST_F(Polled, FullIsToldAtOnceOrAfterTheTimeoutAndWhatWasAcceptedArrives) {
+  std::uint64_t accepted = 0;
+  TransportResult<> result;
+  while ((result = client.send(text(pattern(5000, accepted), accepted), {.timeout = 0ms})).success()) {
+    ASSERT_LT(++accepted, 1'000'000u) << "the buffer has no bound";
+  }
+  EXPECT_EQ(result.error, TransportError::BUFFER_FULL) << result.text();
+  EXPECT_GT(accepted, 0u);
+  const auto before = Clock::now();
+  // What the kernel still takes meanwhile is accepted, too; sooner or later time runs out.
+  while ((result = client.send(text(pattern(5000, accepted), accepted), {.timeout = 60ms})).success()) ++accepted;
+  EXPECT_EQ(result.error, TransportError::TIMEOUT) << result.text();
+  EXPECT_GE(Clock::now() - before, 60ms);
+  for (std::uint64_t i = 0; i < accepted; ++i) {
+    const auto got = server.receive(kWatchdog);
+    ASSERT_TRUE(got.success()) << got.text() << " at " << i << " of " << accepted;
+    ASSERT_EQ(got.value->getId(), i);
+    ASSERT_EQ(got.value->getPayloadText(), pattern(5000, i));
+  }
+  EXPECT_EQ(server.receive(20ms).error, TransportError::TIMEOUT) << "a refused message arrived";
+  EXPECT_TRUE(client.send(text("room again"), {.timeout = 0ms}).success());
+}
+
+TEST_F(Polled, AnUnflushedBatchLargerThanTheBufferDoesNotBlockItself) {
+  std::thread reader([&] {
+    for (std::uint64_t i = 0; i < 5000; ++i) {
+      const auto got = server.receive(kWatchdog);
+      ASSERT_TRUE(got.success()) << got.text();
+      ASSERT_EQ(got.value->getId(), i);
+    }
+  });
+  for (std::uint64_t i = 0; i < 5000; ++i) {
+    const auto result = client.send(text(pattern(4000, i), i), {.flush = false});
+    EXPECT_TRUE(result.success()) << result.text();
+    if (!result) break;
+  }
+  EXPECT_TRUE(client.flush().success());
+  reader.join();
+}
+
+TEST_F(Polled, ASenderThatWaitsGoesOnWhenTheReceiverReads) {
+  std::atomic<std::uint64_t> sent{0};
+  constexpr std::uint64_t kCount = 3000;
+  std::thread sender([&] {
+    for (std::uint64_t i = 0; i < kCount; ++i) {
+      const auto result = client.send(text(pattern(5000, i), i));
+      EXPECT_TRUE(result.success()) << result.text();
+      ++sent;
+    }
+  });
+  for (std::uint64_t i = 0; i < kCount; ++i) {
+    if (i == 0 || i == kCount / 2) {
+      // Let it run against the wall: no progress in 20 ms although there is more to send.
+      ASSERT_TRUE(eventually([&] {
+        const std::uint64_t before = sent;
+        std::this_thread::sleep_for(20ms);
+        return sent == before;
+      }));
+    }
+    const auto got = server.receive(kWatchdog);
+    ASSERT_TRUE(got.success()) << got.text();
+    ASSERT_EQ(got.value->getId(), i);
+  }
+  sender.join();
+}
+
+TEST_F(Polled, StopFreesASenderThatWaits) {
+  std::thread sender([&] {
+    TransportResult<> result;
+    const std::string payload(5000, 'x');
+    while ((result = client.send(text(payload), {.timeout = 1h})).success()) {
+    }
+    EXPECT_TRUE(result.error == TransportError::NOT_CONNECTED || result.error == TransportError::CONNECTION_CLOSED)
+        << result.text();
+  });
+  std::uint64_t before = 0;
+  EXPECT_TRUE(eventually([&] {
+    const std::uint64_t now = client.getStats().messages_sent;
+    std::this_thread::sleep_for(10ms);
+    return now != 0 && now == std::exchange(before, now);
+  }));
+  std::thread stopper([&] { client.stop(); });
+  server.stop();  // Ends the wait of the flush that stop() does.
+  stopper.join();
+  sender.join();
+}
+
+TEST_F(Polled, WaitsNoShorterThanItsTimeout) {
+  for (const auto timeout : {1ms, 20ms, 70ms}) {
+    const auto before = Clock::now();
+    EXPECT_EQ(server.receive(timeout).error, TransportError::TIMEOUT);
+    EXPECT_GE(Clock::now() - before, timeout);
+  }
+}
+
+TEST_F(Polled, AnInterruptEndsOneWait) {
+  server.interrupt();
+  EXPECT_EQ(server.await(1h).error, TransportError::INTERRUPTED);
+  for (int i = 0; i < 50; ++i) {
+    std::thread interrupter([&] { server.interrupt(); });
+    EXPECT_EQ(server.receive(1h).error, TransportError::INTERRUPTED);
+    interrupter.join();
+  }
+  ASSERT_TRUE(client.send(text("x")).success());
+  EXPECT_TRUE(server.receive(kWatchdog).success());
+}
+
+TEST_F(Polled, AnEventLoopOverTheDescriptorMissesNothing) {
+  CDMF_NEEDS(CDMF_CAP_POLL_FD);
+  if ((server.getInfo().capabilities & CDMF_CAP_POLL_FD) == 0) {
+    GTEST_SKIP() << "CDMF_CAP_POLL_FD is not available with these options";
+  }
+  const int fd = server.pollFd();
+  ASSERT_GE(fd, 0);
+  constexpr std::uint64_t kCount = 3000;
+  std::thread sender([&] {
+    for (std::uint64_t i = 0; i < kCount; ++i) {
+      ASSERT_TRUE(client.send(text("x", i)).success());
+      if (i % 7 == 0) std::this_thread::yield();
+    }
+  });
+  std::uint64_t next = 0;
+  bool stuck = false;
+  while (next < kCount && !stuck) {
+    const std::size_t got = server.poll([&](const MessageView& view) { EXPECT_EQ(view.id, next++); });
+    if (got != 0 || server.arm() == CDMF_READY) continue;
+    pollfd readable{fd, POLLIN, 0};
+    stuck = poll(&readable, 1, 30'000) != 1;
+  }
+  EXPECT_FALSE(stuck) << "armed, a message was there, and the descriptor did not say so";
+  sender.join();
+}
+
+TEST_F(Polled, HeldMessagesKeepTheirBytesWhileTheLinkGoesOnAndAfterItsEnd) {
+  CDMF_NEEDS(CDMF_CAP_HOLD);
+  std::vector<HeldMessage> kept;
+  std::uint64_t next = 0;
+  std::uint64_t refused = 0;
+  constexpr std::uint64_t kCount = 2000;
+  std::thread sender([&] {
+    for (std::uint64_t i = 0; i < kCount; ++i) {
+      const auto result = client.send(text(pattern(3000, i), i));
+      EXPECT_TRUE(result.success()) << result.text();
+      if (!result) return;
+    }
+  });
+  const auto check = [&] {
+    for (const HeldMessage& each : kept) EXPECT_EQ(each.view().text(), pattern(3000, each.view().id));
+  };
+  // Holds all it can get. What is held may stop the link when the buffer behind it is used up; giving it back must
+  // set it going again.
+  EXPECT_TRUE(eventually([&] {
+    const std::size_t got = server.poll([&](const MessageView& view) {
+      EXPECT_EQ(view.id, next++);
+      EXPECT_EQ(view.text(), pattern(3000, view.id));
+      auto held = server.hold(view);
+      refused += held.success() ? 0 : 1;
+      if (held.success()) {
+        kept.push_back(std::move(held.value));
+      } else {
+        EXPECT_EQ(held.error, TransportError::RESOURCE_EXHAUSTED) << held.text();
+      }
+    });
+    if (got == 0 && next < kCount && server.await(20ms).error == TransportError::TIMEOUT) {
+      check();
+      kept.clear();
+    }
+    return next == kCount;
+  })) << "stopped after "
+      << next;
+  sender.join();
+  EXPECT_GT(refused, 0u) << "there is no quota";
+  kept.clear();
+  ASSERT_TRUE(client.send(text(pattern(3000, 1), 1)).success());
+  ASSERT_TRUE(eventually([&] {
+    server.poll([&](const MessageView& view) { kept.push_back(std::move(server.hold(view).value)); });
+    return !kept.empty();
+  }));
+  client.cleanup();
+  server.cleanup();
+  EXPECT_TRUE(kept[0]);
+  check();
+}
+
+}  // namespace
+}  // namespace cdmf::ipc::conformance

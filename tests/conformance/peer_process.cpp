@@ -1,0 +1,76 @@
+// What a peer in another process plays, and the program's main().
+#include <unistd.h>
+
+#include "conformance/harness.h"
+
+namespace cdmf::ipc::conformance {
+namespace {
+
+void say_ready() {
+  const char ready = '!';
+  [[maybe_unused]] const auto written = write(STDOUT_FILENO, &ready, 1);
+}
+
+[[noreturn]] void sleep_until_killed() {
+  for (;;) pause();
+}
+
+/// Sends every message back until the link is over; 0 when it was closed in an orderly way.
+int echo(Transport& transport) {
+  for (;;) {
+    auto message = transport.receive(1h);
+    if (message.error == TransportError::CONNECTION_CLOSED) return 0;
+    if (!message.success()) return 10;
+    MessageView answer = message.value->view();
+    answer.type = MessageType::RESPONSE;
+    if (!transport.reply(message.value->view(), answer).success()) return 11;
+  }
+}
+
+}  // namespace
+
+int play_peer(const std::string& role, const std::string& endpoint, const std::string& argument) {
+  const bool server = role == "echo_server";
+  TransportConfig config = config_for(endpoint, server ? Role::SERVER : Role::CLIENT);
+  config.receive = Receive::POLL;
+  config.auto_reconnect = false;
+  Transport transport(plugin());
+  if (!transport.init(config) || !transport.start() || !transport.connect()) return 20;
+  if (role == "echo_client" || role == "echo_server") {
+    say_ready();
+    return echo(transport);
+  }
+  if (role == "flood") {  // `argument` messages, flushed, and then nothing but waiting for the end.
+    const auto count = static_cast<std::uint64_t>(std::stoul(argument));
+    for (std::uint64_t i = 0; i < count; ++i) {
+      if (!transport.send(text(pattern(100, i), i), {.flush = i % 8 == 7}).success()) return 21;
+    }
+    if (!transport.flush().success()) return 22;
+    say_ready();
+    sleep_until_killed();
+  }
+  if (role == "half_written") {  // Dies between claim and commit.
+    if (!transport.send(text("whole")).success()) return 23;
+    auto loan = transport.loan(1000);
+    if (!loan.success()) return 24;
+    std::memset(loan.value.payload().data(), 'h', 500);
+    say_ready();
+    sleep_until_killed();
+  }
+  if (role == "idle") {
+    say_ready();
+    sleep_until_killed();
+  }
+  if (role == "leave") return 0;  // With a goodbye, in the destructor.
+  return 29;
+}
+
+}  // namespace cdmf::ipc::conformance
+
+int main(int argc, char** argv) {
+  if (argc == 5 && std::string_view(argv[1]) == "--peer") {
+    return cdmf::ipc::conformance::play_peer(argv[2], argv[3], argv[4]);
+  }
+  ::testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}
