@@ -27,13 +27,6 @@ function(cdmf_add_transport type)
     message(FATAL_ERROR "cdmf_add_transport(${type}): ENTRY is missing; it names the source with CDMF_EXPORT_TRANSPORT")
   endif()
 
-  foreach(file IN LISTS arg_SOURCES arg_ENTRY)
-    if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${file})
-      message(STATUS "transport ${type} waits for ${file}")
-      return()
-    endif()
-  endforeach()
-
   set(module_links ${arg_LINK})
   if(arg_SOURCES)
     set(core cdmf_${type}_core)

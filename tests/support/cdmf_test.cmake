@@ -21,19 +21,9 @@
 
 function(cdmf_test name)
   cmake_parse_arguments(run "NO_MAIN;RUN_SERIAL" "TIMEOUT" "SOURCES;LINK;ARGS;LABELS;ENVIRONMENT" ${ARGN})
-  foreach(item IN LISTS run_SOURCES)
-    if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${item})
-      message(STATUS "test ${name} waits for ${item}")
-      return()
-    endif()
-  endforeach()
-  foreach(item IN LISTS run_LINK)
-    if(item MATCHES "^cdmf" AND NOT TARGET ${item})
-      message(STATUS "test ${name} waits for ${item}")
-      return()
-    endif()
-  endforeach()
-
+  if(run_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "test ${name}: unknown argument '${run_UNPARSED_ARGUMENTS}'")
+  endif()
   string(REPLACE "." "_" target ${name})
   add_executable(${target} ${run_SOURCES})
   _cdmf_test_program(${target} "${run_LINK}")
@@ -69,10 +59,8 @@ function(cdmf_test_run name)
   string(REGEX MATCH "^[^.]+" suite ${name})
 
   add_test(NAME ${name} COMMAND ${arg_TARGET} ${arg_ARGS})
-  set(environment CDMF_PLUGIN_PATH=${CMAKE_BINARY_DIR}/plugins CDMF_CONFIG_DIR=${PROJECT_SOURCE_DIR}/config)
-  if(TARGET cdmf_cli)
-    list(APPEND environment CDMF_BINARY=$<TARGET_FILE:cdmf_cli>)
-  endif()
+  set(environment CDMF_PLUGIN_PATH=${CMAKE_BINARY_DIR}/plugins CDMF_CONFIG_DIR=${PROJECT_SOURCE_DIR}/config
+                  CDMF_BINARY=$<TARGET_FILE:cdmf_cli>)
   set_tests_properties(
     ${name}
     PROPERTIES LABELS "${suite};${arg_LABELS}"
