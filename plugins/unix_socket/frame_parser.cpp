@@ -41,4 +41,10 @@ Parsed parse_record(std::span<const std::byte> bytes, std::size_t frame_size_max
   return violation("an unknown kind of record");
 }
 
+cdmf_status goodbye_at_end(std::span<const std::byte> bytes) noexcept {
+  if (bytes.size() < sizeof(RecordHeader) || bytes.size() % kRecordAlignment != 0) return CDMF_OK;
+  const Parsed last = parse_record(bytes.last(sizeof(RecordHeader)), 0);
+  return last.kind == Parsed::Kind::kGoodbye ? last.reason : CDMF_OK;
+}
+
 }  // namespace cdmf::ipc::unix_socket

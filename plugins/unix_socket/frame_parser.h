@@ -28,4 +28,9 @@ struct Parsed {
 /// never allocates what a hostile peer merely claims.
 [[nodiscard]] Parsed parse_record(std::span<const std::byte> bytes, std::size_t frame_size_max) noexcept;
 
+/// The reason of the goodbye that a stream ends with, or CDMF_OK when these last bytes of it are none. For a sender
+/// whose socket broke and who cannot parse what the receiver has not read yet. A frame's content can look like a
+/// goodbye; what the receiver reports comes from parse_record() and is exact.
+[[nodiscard]] cdmf_status goodbye_at_end(std::span<const std::byte> bytes) noexcept;
+
 }  // namespace cdmf::ipc::unix_socket

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -103,7 +104,7 @@ bool Link::transmit() {
     if (sent < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM) break;
-      broken_ = CDMF_CONNECTION_CLOSED;
+      broken_ = why_broken();
       progress = true;
       break;
     }
@@ -123,6 +124,21 @@ bool Link::transmit() {
     for (const int waiter : waiters_) (void)!write(waiter, &one, sizeof one);
   }
   return !left && broken_ == CDMF_OK;
+}
+
+/// The peer's last word is in the socket, or in the receiver's buffer, or it died without one.
+cdmf_status Link::why_broken() const {
+  int waiting = 0;
+  if (ioctl(fd(), FIONREAD, &waiting) == 0 && waiting > 0) {
+    std::vector<std::byte> bytes(static_cast<std::size_t>(waiting));
+    const ssize_t peeked = recv(fd(), bytes.data(), bytes.size(), MSG_PEEK | MSG_DONTWAIT);
+    if (peeked > 0) {
+      const cdmf_status said = goodbye_at_end(std::span(bytes).first(static_cast<std::size_t>(peeked)));
+      if (said != CDMF_OK) return said;
+    }
+  }
+  const cdmf_status read = goodbye_read_.load(std::memory_order_relaxed);
+  return read != CDMF_OK ? read : CDMF_PEER_DIED;
 }
 
 void Link::watch_writable(bool on) {
@@ -304,6 +320,9 @@ bool Link::fill(std::size_t needed, int flags) {
   const ssize_t count = recv(fd(), room.data(), room.size(), flags);
   if (count > 0) {
     buffer_.filled(static_cast<std::size_t>(count));
+    if (const cdmf_status said = goodbye_at_end(buffer_.unread()); said != CDMF_OK) {
+      goodbye_read_.store(said, std::memory_order_relaxed);
+    }
     readable_ = static_cast<std::size_t>(count) == room.size();  // Less: the socket is empty, epoll will say more.
     return true;
   }

@@ -88,6 +88,7 @@ class Link : public std::enable_shared_from_this<Link> {
 
   [[nodiscard]] cdmf_status state() const noexcept;
   bool transmit();
+  [[nodiscard]] cdmf_status why_broken() const;
   void watch_writable(bool on);
   [[nodiscard]] bool fill(std::size_t needed, int flags);
   void finish(cdmf_status reason, cdmf_view& view);
@@ -111,6 +112,8 @@ class Link : public std::enable_shared_from_this<Link> {
   std::atomic<bool> behind_{false};
   // Written once under mutex_, read by the receiver without it.
   std::atomic<cdmf_status> local_end_{CDMF_OK};
+
+  std::atomic<cdmf_status> goodbye_read_{CDMF_OK};  // What was read ends with it; for why_broken().
 
   // The receiver's own.
   ReceiveBuffer buffer_;

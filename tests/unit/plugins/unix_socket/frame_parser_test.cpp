@@ -129,6 +129,20 @@ TEST(FrameParser, AGoodbyeKeepsAKnownReasonOnly) {
   }
 }
 
+TEST(FrameParser, AGoodbyeIsFoundAtTheEndOfAStreamOnly) {
+  const auto end_of = [](const std::string& stream) { return goodbye_at_end(std::as_bytes(std::span(stream))); };
+  std::string stream;
+  append_frame(stream, std::string(100, 'x'));
+  EXPECT_EQ(end_of(""), CDMF_OK);
+  EXPECT_EQ(end_of(stream), CDMF_OK);
+  RecordHeader header;
+  header.kind = RecordKind::kGoodbye;
+  header.reason = CDMF_PROTOCOL_ERROR;
+  append_record(stream, header, "");
+  EXPECT_EQ(end_of(stream), CDMF_PROTOCOL_ERROR);
+  EXPECT_EQ(end_of(stream.substr(0, stream.size() - 1)), CDMF_OK);
+}
+
 TEST(FrameParser, TheTimestampArrivesWithItsFrame) {
   std::string stream;
   append_frame(stream, "x", 123456789);

@@ -151,6 +151,34 @@ TEST_F(Peers, AKilledServerEndsItsClientsAndTheNextOneServesThem) {
   EXPECT_EQ(client.attach(), CDMF_OK) << client.error.message;
 }
 
+TEST_F(Peers, ASenderThatWaitsForRoomIsToldThatItsReceiverDied) {
+  Child deaf([] {
+    CDriver client(kPlugin, CDMF_ROLE_CLIENT, "/deaf");
+    if (!join(client) || client.send(client.server, "ready") != CDMF_OK) return 1;
+    pause();
+    return 2;
+  });
+  CDriver server(kPlugin, CDMF_ROLE_SERVER, "/deaf");
+  ASSERT_EQ(server.open(), CDMF_OK);
+  ASSERT_TRUE(server.next().is(CDMF_VIEW_PEER_CONNECTED));
+  const Event ready = server.next();
+  ASSERT_TRUE(ready.is_message("ready"));
+  while (server.put(ready.peer, pattern(10'000, 1)) == CDMF_OK) {
+  }
+  std::thread killer([&] { EXPECT_EQ(deaf.kill_and_wait(), -SIGKILL); });
+  cdmf_status status = CDMF_OK;
+  const std::uint64_t watchdog = in(kWatchdog);
+  while (status == CDMF_OK && monotonic_now_ns() < watchdog) {
+    status = server.ops().await_space(server.self(), ready.peer, 10'000, watchdog);
+    if (status == CDMF_OK) (void)server.put(ready.peer, pattern(10'000, 1));
+  }
+  EXPECT_EQ(status, CDMF_PEER_DIED);
+  killer.join();
+  const Event end = server.next();
+  EXPECT_EQ(end.reason, CDMF_PEER_DIED);
+  EXPECT_GT(end.lost, 0u);
+}
+
 TEST_F(Peers, SixtyFourClientsKeepTheirOrderEach) {
   constexpr int kProcesses = 8;
   constexpr int kClientsEach = 8;

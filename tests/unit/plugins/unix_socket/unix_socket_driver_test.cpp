@@ -385,7 +385,7 @@ TEST_F(UnixSocket, ANewClientMakesTheDescriptorReadable) {
 
 // Catches a lost wake-up between arm() and the sleep, on either side of a link that is full again and again.
 TEST_F(UnixSocket, TwoThreadsExchangeEverythingThroughSmallBuffers) {
-  constexpr std::uint64_t kMessages = 20'000;
+  constexpr std::uint64_t kMessages = 6'000;
   std::thread sender([&] {
     for (std::uint64_t i = 0; i < kMessages; ++i) {
       const cdmf_status status = client.send(client.server, pattern(9000 + i % 7, i));
