@@ -31,13 +31,15 @@ cdmf_status ShmDriver::open(ErrorText& error) {
     if (const cdmf_status status = listener.open(path, error); status != CDMF_OK) return status;
   }
   // The control thread may call kick() as soon as it runs.
-  epoll_ = std::move(epoll);
-  kicker_ = std::move(kicker);
+  {
+    const std::lock_guard lock(sleep_mutex_);
+    epoll_ = std::move(epoll);
+    kicker_ = std::move(kicker);
+  }
   ControlThread::Owner& owner = *this;
   auto control = std::make_unique<ControlThread>(owner, host_, options_.may_sleep());
   if (const cdmf_status status = control->start(listener.fd(), error); status != CDMF_OK) {
-    epoll_.reset();
-    kicker_.reset();
+    close_descriptors();
     return status;
   }
   path_ = std::move(path);
@@ -102,6 +104,11 @@ void ShmDriver::close() {
   receiver_links_.renew(links_);
   copies_ = {};
   attached_.store(CDMF_NO_PEER, std::memory_order_relaxed);
+  close_descriptors();
+}
+
+void ShmDriver::close_descriptors() noexcept {
+  const std::lock_guard lock(sleep_mutex_);
   epoll_.reset();
   kicker_.reset();
 }
@@ -157,8 +164,8 @@ void ShmDriver::connected(std::shared_ptr<Link> link) {
 }
 
 void ShmDriver::kick() {
-  signal_fd(kicker_.get());
   const std::lock_guard lock(sleep_mutex_);
+  if (kicker_) signal_fd(kicker_.get());  // After close() there is nobody to wake.
   if (futex_sleeper_ != nullptr) wake_receiver(futex_sleeper_->in_control(), -1);
 }
 

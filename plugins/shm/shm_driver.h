@@ -89,6 +89,7 @@ class ShmDriver final : public Driver, private ControlThread::Owner {
   void connected(std::shared_ptr<Link> link) override;
   void kick() override;
 
+  void close_descriptors() noexcept;
   bool is_hostile(const PeerCredentials& peer) const noexcept;
 
   // The sender.
@@ -116,6 +117,7 @@ class ShmDriver final : public Driver, private ControlThread::Owner {
   // Life. Changed by open() and close() only.
   std::string path_;
   ListeningEndpoint listener_;
+  // Changed under sleep_mutex_, as interrupt() and unhold() come from any thread.
   UniqueFd epoll_;   // The receiver sleeps here; its descriptor is poll_fd().
   UniqueFd kicker_;  // In that epoll: wakes the receiver for what is not a message.
   std::unique_ptr<ControlThread> control_;

@@ -225,9 +225,9 @@ void ShmDriver::unhold(std::uint64_t held) {
     link = std::move(found->second.link);
     if (link) link->give_back(found->second.begin);
     held_.erase(found);
-    if (!link || link->ended() != CDMF_OK || !is_open_) return;
+    if (!link || link->ended() != CDMF_OK) return;
   }
-  // The space goes back when the receiver comes by; it may be asleep. After close() there is nobody.
+  // The space goes back when the receiver comes by; it may be asleep.
   kick();
 }
 

@@ -77,7 +77,11 @@ cdmf_status ShmDriver::await_messages(std::uint64_t deadline) {
   }
 }
 
-int ShmDriver::poll_fd() { return can_poll_fd() ? epoll_.get() : -1; }
+int ShmDriver::poll_fd() {
+  if (!can_poll_fd()) return -1;
+  const std::lock_guard lock(sleep_mutex_);
+  return epoll_.get();
+}
 
 cdmf_arm_result ShmDriver::arm() {
   if (!can_poll_fd()) return CDMF_READY;

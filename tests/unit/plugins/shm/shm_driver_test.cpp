@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <atomic>
 #include <fstream>
 #include <thread>
 
@@ -408,6 +409,26 @@ TEST(ShmDriver, InterruptEndsARunningWaitAndElseTheNext) {
         << wait;
     space_interrupter.join();
   }
+}
+
+// Catches (the thread sanitizer says so) what interrupt() and unhold() touch while close() takes it away.
+TEST(ShmDriver, CallsFromAnyThreadMayMeetOpenAndClose) {
+  DriverUnderTest server(CDMF_ROLE_SERVER, unique_endpoint());
+  ASSERT_EQ(server.open(), CDMF_OK);
+  std::atomic<bool> stop{false};
+  std::thread other([&] {
+    while (!stop) {
+      server->interrupt(server.self());
+      server->unhold(server.self(), 1);
+      server->disconnect(server.self(), 1, CDMF_CONNECTION_CLOSED);
+    }
+  });
+  for (int i = 0; i < 100; ++i) {
+    server.close();
+    ASSERT_EQ(server.open(), CDMF_OK) << server.error.message;
+  }
+  stop = true;
+  other.join();
 }
 
 TEST(ShmDriver, PollFdBecomesReadableAfterArmedAndOnlyThen) {
