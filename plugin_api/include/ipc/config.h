@@ -34,7 +34,9 @@ struct TransportConfig {
   std::map<std::string, std::string> properties;
 
   // Keys that every transport knows; a key given in properties wins.
-  std::uint64_t max_message_size = 64 * 1024;  ///< payload bytes of the largest message, inclusive
+  /// Payload bytes of the largest message, inclusive. A client may send what its server allows when that is more
+  /// (TransportInfo::max_message_size); when it is less, the client is refused or told BUFFER_OVERFLOW.
+  std::uint64_t max_message_size = 64 * 1024;
   std::chrono::nanoseconds send_timeout = std::chrono::seconds(3);
   std::chrono::nanoseconds receive_timeout = std::chrono::seconds(3);  ///< of receive() without an own time-out
   std::chrono::nanoseconds connect_timeout = std::chrono::seconds(5);

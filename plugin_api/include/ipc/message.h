@@ -24,7 +24,7 @@ enum class MessageType : std::uint8_t {
 };
 [[nodiscard]] const char* to_string(MessageType type) noexcept;
 
-/// Names one link for the life of a Transport; never reused.
+/// Names one link of a Transport; not used again between init() and cleanup().
 using PeerId = cdmf_peer;
 inline constexpr PeerId kNoPeer = CDMF_NO_PEER;      ///< "the only peer there is"
 inline constexpr PeerId kAllPeers = CDMF_ALL_PEERS;  ///< reserved

@@ -270,7 +270,8 @@ typedef struct cdmf_driver_ops {
   /// READY: do not sleep, receive_burst() may return something. ARMED: sleep on poll_fd(). [receiver]
   cdmf_arm_result (*arm)(void* self);
 
-  /// Ends a running or the next await_space() and await_messages() with INTERRUPTED. [any]
+  /// Ends a running or the next await_space(), and a running or the next await_messages(), with INTERRUPTED: when both
+  /// run, both end. [any]
   void (*interrupt)(void* self);
 
   /// Ends one link; reason is told to the peer when the transport can. Its PEER_DISCONNECTED (with this reason) is

@@ -147,6 +147,7 @@ class Transport {
   /// logging to the driver (null: nothing is logged). Both outlive everything made here.
   explicit Transport(const cdmf_plugin& plugin, std::shared_ptr<const void> library = {},
                      const cdmf_host* host = nullptr);
+  /// What was moved from may only be assigned to or destroyed.
   Transport(Transport&&) noexcept;
   Transport& operator=(Transport&&) noexcept;
   /// stop() and cleanup(). Inside a callback it returns at once; the rest ends when the callback has returned.
@@ -228,7 +229,8 @@ class Transport {
   TransportResult<HeldMessage> hold(const MessageView& view);
 
   /// For an own event loop (Receive::POLL): poll until empty, arm(); when that says ARMED sleep in epoll or poll on
-  /// pollFd(), else poll again. -1 when not connected or without CDMF_CAP_POLL_FD. [any]
+  /// pollFd(), else poll again. -1 when not connected or without CDMF_CAP_POLL_FD. While RECONNECTING arm() says READY,
+  /// as there is nothing to sleep on: wait in await() then, which returns when the next attempt is due. [any]
   [[nodiscard]] int pollFd() const;
   [[nodiscard]] cdmf_arm_result arm();
 
