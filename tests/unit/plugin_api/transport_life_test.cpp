@@ -252,7 +252,10 @@ TEST_F(TransportLife, ALinkThatEndsWhileConnectReturnsIsNoticed) {
     std::atomic<bool> first{true};
     Transport transport(fake_plugin());
     wire->on(Call::RECEIVE_BURST, [&] {
-      if (first.exchange(false)) wire->end_link(wire->server(), CDMF_CONNECTION_CLOSED);
+      if (!first.exchange(false)) return;
+      // Not back at once: a CONNECTED that comes too late would then stand for ever, without a link.
+      wire->answer_attach(CDMF_ENDPOINT_NOT_FOUND, 3);
+      wire->end_link(wire->server(), CDMF_CONNECTION_CLOSED);
     });
     bring_up(transport, Role::CLIENT);
     ASSERT_TRUE(eventually([&] { return !first && transport.isConnected() && transport.getPeers().size() == 1; }));
