@@ -11,8 +11,9 @@
 // down is not taken instead, because the wrong version at work is harder to find than a refusal.
 //
 // Before the loader sees a file it must be an ELF library for this machine, complete, and nobody but root, the user of
-// this process and whoever could change the program itself may be able to change it or a folder above it. After loading, its descriptor must fit this host;
-// a refusal names every field that does not, with both values. Loaded code is never unloaded.
+// this process and whoever could change the program itself may be able to change it or a folder above it. After
+// loading, its descriptor must fit this host; a refusal names every field that does not, with both values. Loaded code
+// is never unloaded.
 #include <cstdint>
 #include <memory>
 #include <string>

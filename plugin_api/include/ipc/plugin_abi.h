@@ -196,7 +196,7 @@ typedef struct cdmf_info {
   uint32_t struct_size;
   uint32_t reserved;
   uint64_t capabilities;   /* CDMF_CAP_…, under the options in force */
-  uint64_t frame_size_max; /* as agreed; at least what the config asked for */
+  uint64_t frame_size_max; /* in force: a client has its server's */
   uint64_t buffer_bytes;   /* bytes that one peer can have in flight before BUFFER_FULL, roughly; 0 unknown */
   const char* address;     /* the object behind the endpoint, for operators: "unix:/run/…", "memfd via @…" */
   const char* detail;      /* one line: waiting, checksum, ring sizes …; may be empty */
