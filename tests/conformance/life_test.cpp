@@ -134,6 +134,7 @@ TEST(Life, AClientFindsItsRestartedServerByItself) {
     ASSERT_TRUE(client.send(text("hello again")).success());
     ASSERT_TRUE(each.wait_for_messages(1));
   }
+  ASSERT_TRUE(eventually([&] { return record.events().size() == 7; }));  // The last arrival is told, too.
   client.stop();
   EXPECT_EQ(record.gone().size(), 4u);
   for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(record.gone()[i].reason, TransportError::CONNECTION_CLOSED);
