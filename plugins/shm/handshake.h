@@ -30,7 +30,7 @@ struct Hello {
   std::uint32_t may_sleep = 0;  // 0: this side only spins, so the peer need not look whether to wake it.
   std::int32_t only_cpu = -1;   // See wait/spinner.h.
   std::uint32_t reserved = 0;
-  std::uint64_t frame_size_max = 0;  // What the client asked for; the server's value holds.
+  std::uint64_t frame_size_max = 0;  // What the client needs; the server's value holds for both.
 };
 
 struct Welcome {

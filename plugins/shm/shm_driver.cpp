@@ -141,6 +141,12 @@ bool ShmDriver::is_hostile(const PeerCredentials& peer) const noexcept {
 }
 
 cdmf_status ShmDriver::admit(const Hello& hello, const PeerCredentials& peer, LinkTerms& terms, ErrorText& error) {
+  // Told when it connects, not by the first message that is too large.
+  if (hello.frame_size_max > options_.plan.frame_size_max) {
+    return error.fail(CDMF_INVALID_CONFIG, 0, "shm: this client wants max_message_size ",
+                      hello.frame_size_max - CDMF_FRAME_OVERHEAD_MAX, ", the server allows ",
+                      options_.plan.frame_size_max - CDMF_FRAME_OVERHEAD_MAX, "; lower the one or raise the other");
+  }
   const cdmf_peer id = links_.reserve();
   if (id == CDMF_NO_PEER) {
     return error.fail(CDMF_RESOURCE_EXHAUSTED, 0, "shm: the server has ", LinkTable::kSlotsMax,

@@ -161,6 +161,19 @@ TEST(ShmDriver, SizesOutsideTheAgreementAreRefused) {
   EXPECT_EQ(pair.server.next().content, largest);
 }
 
+TEST(ShmDriver, TheServersLimitRulesAndAClientThatNeedsMoreIsToldWhenItConnects) {
+  const std::string endpoint = unique_endpoint();
+  DriverUnderTest server(CDMF_ROLE_SERVER, endpoint, {}, 1000);
+  DriverUnderTest modest(CDMF_ROLE_CLIENT, endpoint, {}, 10);
+  DriverUnderTest greedy(CDMF_ROLE_CLIENT, endpoint, {}, 1001);
+  ASSERT_EQ(server.open(), CDMF_OK);
+  ASSERT_EQ(modest.open(), CDMF_OK);
+  ASSERT_EQ(greedy.open(), CDMF_OK);
+  EXPECT_EQ(modest.attach(), CDMF_OK) << modest.error.message;
+  EXPECT_EQ(greedy.attach(), CDMF_INVALID_CONFIG);
+  EXPECT_NE(std::string(greedy.error.message).find("1001"), std::string::npos) << greedy.error.message;
+}
+
 TEST(ShmDriver, FullRingSaysSoAndTimesOutAndTakesMoreOnceReleased) {
   Pair pair(testing::Options{{"ring_buffer_capacity", "32"}});
   const std::string content(1000, 'f');
