@@ -39,7 +39,7 @@ class Server {
     const auto gone = [&] {
       if (ended_) throw_lost_peer(to_string(*ended_));
     };
-    while (!over) receive_some(transport_, handle, gone);
+    while (!over) receive_some(transport_, handle, gone, echo ? 1 : Transport::kBurstMax);
   }
 
  private:

@@ -18,9 +18,11 @@ namespace cdmf::ipc::cli {
 inline constexpr auto kPeerSilenceMax = std::chrono::seconds(10);
 
 /// Polls until `handler` has been given a message; waits in the way the transport is configured to.
+/// limit  Messages per poll(). 1 for round trips: a larger one looks for a second message before it hands out the first,
+///        which over shared memory costs a cache miss.
 /// throws  CommandError when nothing comes for kPeerSilenceMax or `gone()` says that the link has ended.
 template <class Handler, class Gone>
-void receive_some(Transport& transport, Handler&& handler, Gone&& gone);
+void receive_some(Transport& transport, Handler&& handler, Gone&& gone, std::size_t limit = Transport::kBurstMax);
 
 [[noreturn]] void throw_silent_peer();
 [[noreturn]] void throw_lost_peer(const std::string& reason);
@@ -33,17 +35,17 @@ void send_error(ControlChannel& control, std::string text);
 bool serve_rounds(Transport& transport, ControlChannel& control, std::size_t size_bytes);
 
 template <class Handler, class Gone>
-void receive_some(Transport& transport, Handler&& handler, Gone&& gone) {
+void receive_some(Transport& transport, Handler&& handler, Gone&& gone, std::size_t limit) {
   // As a polling program does: a few looks before the clock is read and a wait set up, which would themselves take as
   // long as a message over shared memory.
-  constexpr int kLooks = 64;
+  constexpr int kLooks = 4;
   for (int look = 0; look < kLooks; ++look) {
-    if (transport.poll(handler) > 0) return;
+    if (transport.poll(handler, limit) > 0) return;
   }
   const auto begin = std::chrono::steady_clock::now();
   for (;;) {
     const auto waited = transport.await(std::chrono::seconds(1));
-    if (transport.poll(handler) > 0) return;
+    if (transport.poll(handler, limit) > 0) return;
     gone();
     if (waited.success()) continue;
     if (waited.error != TransportError::TIMEOUT && waited.error != TransportError::INTERRUPTED) {

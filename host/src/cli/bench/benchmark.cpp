@@ -100,7 +100,8 @@ class Client {
         },
         [this] {
           if (ended_) fail(to_string(*ended_));
-        });
+        },
+        1);
   }
 
   std::size_t trips_per_batch() {
