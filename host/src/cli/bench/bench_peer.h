@@ -18,7 +18,8 @@ namespace cdmf::ipc::cli {
 inline constexpr auto kPeerSilenceMax = std::chrono::seconds(10);
 
 /// Polls until `handler` has been given a message; waits in the way the transport is configured to.
-/// limit  Messages per poll(). 1 for round trips: a larger one looks for a second message before it hands out the first,
+/// limit  Messages per poll(). 1 for round trips: a larger one looks for a second message before it hands out the
+/// first,
 ///        which over shared memory costs a cache miss.
 /// throws  CommandError when nothing comes for kPeerSilenceMax or `gone()` says that the link has ended.
 template <class Handler, class Gone>
