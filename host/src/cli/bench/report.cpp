@@ -1,5 +1,6 @@
 #include "cli/bench/report.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 
@@ -34,8 +35,16 @@ std::string json_text(const std::string& text) {
 
 const char* pattern_name(Pattern pattern) { return pattern == Pattern::PINGPONG ? "pingpong" : "stream"; }
 
-// Against a socket a ratio may be tiny.
-std::string ratio_number(double ratio) { return number(ratio, ratio >= 0.0995 ? 2 : 4); }
+// Decimals that leave two significant digits: single bytes against a copy of megabytes are a hundred-thousandth of it.
+int ratio_decimals(double ratio) {
+  if (!std::isfinite(ratio) || ratio <= 0) return 2;
+  return std::clamp(1 - static_cast<int>(std::floor(std::log10(ratio))), 2, 12);
+}
+
+std::string ratio_number(double ratio) { return number(ratio, ratio_decimals(ratio)); }
+
+// Two digits more for programs.
+std::string ratio_json(double ratio) { return number(ratio, ratio_decimals(ratio) + 2); }
 
 std::string ratio_text(const Spread& ratio) {
   return ratio_number(ratio.median) + "  (half of the rounds: " + ratio_number(ratio.low) + " to " +
@@ -84,10 +93,10 @@ std::string report_json(const BenchmarkReport& report) {
           ",\"unix_rtt_ns\":" + number(limit.unix_rtt_ns, 0) + ",\"futex_rtt_ns\":" + number(limit.futex_rtt_ns, 0) +
           ",\"unix_write_msgs_per_s\":" + number(limit.unix_write_msgs_per_s, 0) +
           ",\"copy_bytes_per_s\":" + number(limit.copy_bytes_per_s, 0) + "}";
-  json += ",\"ratio_to_limit\":" + number(result.ratio_to_limit.median, 4);
-  json += ",\"ratio_to_limit_quartiles\":[" + number(result.ratio_to_limit.low, 4) + "," +
-          number(result.ratio_to_limit.high, 4) + "]";
-  json += ",\"ratio_to_unix\":" + number(result.ratio_to_unix.median, 4);
+  json += ",\"ratio_to_limit\":" + ratio_json(result.ratio_to_limit.median);
+  json += ",\"ratio_to_limit_quartiles\":[" + ratio_json(result.ratio_to_limit.low) + "," +
+          ratio_json(result.ratio_to_limit.high) + "]";
+  json += ",\"ratio_to_unix\":" + ratio_json(result.ratio_to_unix.median);
   json += ",\"detail\":" + json_text(report.detail) + ",\"cpu\":" + json_text(report.machine.cpu) +
           ",\"kernel\":" + json_text(report.machine.kernel) + ",\"compiler\":" + json_text(report.machine.compiler) +
           ",\"pinning\":" + json_text(report.pinning) + "}";

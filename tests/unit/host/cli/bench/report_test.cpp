@@ -61,6 +61,17 @@ TEST(BenchmarkReport, TextNamesMachineFiguresAndRatios) {
   }
 }
 
+// Single bytes against a copy of megabytes: a ratio that four decimals would print as nothing.
+TEST(BenchmarkReport, ATinyRatioKeepsItsDigits) {
+  auto report = example(Pattern::STREAM);
+  report.result.ratio_to_limit = {0.0000456, 0.0000441, 0.0000483};
+  const YAML::Node json = YAML::Load(report_json(report));
+  EXPECT_DOUBLE_EQ(json["ratio_to_limit"].as<double>(), 0.0000456);
+  EXPECT_DOUBLE_EQ(json["ratio_to_limit_quartiles"][0].as<double>(), 0.0000441);
+  EXPECT_NE(report_text(report).find("0.000046  (half of the rounds: 0.000044 to 0.000048)"), std::string::npos)
+      << report_text(report);
+}
+
 TEST(HumanFigures, HaveUnitsAndThreeDigits) {
   EXPECT_EQ(human_nanoseconds(142.4), "142 ns");
   EXPECT_EQ(human_nanoseconds(31'234), "31.2 µs");
