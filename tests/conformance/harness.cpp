@@ -1,6 +1,5 @@
 #include "conformance/harness.h"
 
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -9,47 +8,8 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cstdio>
-#include <cstdlib>
 
 namespace cdmf::ipc::conformance {
-namespace {
-
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? "" : value;
-}
-
-const cdmf_plugin& load() {
-  const std::string type = environment("CDMF_CONFORMANCE_TYPE");
-  const std::string path = environment("CDMF_PLUGIN_PATH") + "/libcdmf_" + type + ".so";
-  void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  const void* const symbol = library == nullptr ? nullptr : dlsym(library, CDMF_PLUGIN_SYMBOL);
-  if (symbol == nullptr) {
-    std::fprintf(stderr, "no plugin to test: %s\nset CDMF_PLUGIN_PATH and CDMF_CONFORMANCE_TYPE\n", dlerror());
-    std::exit(2);
-  }
-  return *static_cast<const cdmf_plugin*>(symbol);
-}
-
-}  // namespace
-
-const cdmf_plugin& plugin() {
-  static const cdmf_plugin& loaded = load();
-  return loaded;
-}
-
-std::map<std::string, std::string> properties() {
-  std::map<std::string, std::string> result;
-  std::string rest = environment("CDMF_CONFORMANCE_PROPERTIES");
-  while (!rest.empty()) {
-    const std::string pair = rest.substr(0, rest.find(','));
-    rest.erase(0, pair.size() + 1);
-    result[pair.substr(0, pair.find('='))] = pair.substr(pair.find('=') + 1);
-  }
-  return result;
-}
-
 std::string fresh_endpoint() {
   static std::atomic<int> count{0};
   return "/conformance_" + std::to_string(getpid()) + '_' + std::to_string(++count);
@@ -59,7 +19,7 @@ TransportConfig config_for(const std::string& endpoint, Role role) {
   TransportConfig config;
   config.endpoint = endpoint;
   config.role = role;
-  config.properties = properties();
+  config.properties = subject().properties;
   config.connect_timeout = kWatchdog;
   config.send_timeout = kWatchdog;
   return config;
@@ -154,13 +114,17 @@ PeerProcess::PeerProcess(const std::string& role, const std::string& endpoint, c
   if (pipe2(pipe_ends, O_CLOEXEC) != 0) return;
   output_ = pipe_ends[0];
   const pid_t parent = getpid();
-  const char* const arguments[] = {"peer", "--peer", role.c_str(), endpoint.c_str(), argument.c_str(), nullptr};
+  std::vector<std::string> words{"peer", "--peer", role, endpoint, argument};
+  for (auto& word : subject().words()) words.push_back(std::move(word));
+  std::vector<char*> arguments;
+  for (auto& word : words) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
   pid_ = fork();
   if (pid_ == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);  // A test that crashes leaves nobody behind.
     if (getppid() != parent) _exit(1);
     dup2(pipe_ends[1], STDOUT_FILENO);
-    execv("/proc/self/exe", const_cast<char**>(arguments));
+    execv("/proc/self/exe", arguments.data());
     _exit(127);
   }
   close(pipe_ends[1]);

@@ -1,16 +1,15 @@
 #pragma once
-// conformance/harness.h: the transport under test, and what its tests need: transports, records of what arrived, peers
-// in other processes. Which transport it is says the environment: CDMF_CONFORMANCE_TYPE (loopback, shm …) and,
-// optionally, CDMF_CONFORMANCE_PROPERTIES ("wait=spin,checksum=none").
+// conformance/harness.h: what the tests need: transports of the plugin under test (subject.h), records of what arrived,
+// peers in other processes.
 #include <gtest/gtest.h>
 #include <sys/types.h>
 
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
+#include "conformance/subject.h"
 #include "ipc/transport.h"
 #include "support/eventually.h"
 
@@ -20,10 +19,6 @@ using testing::eventually;
 using testing::kWatchdog;
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
-
-/// The plugin under test, from its .so in CDMF_PLUGIN_PATH; ends the program with a message when it is not there.
-[[nodiscard]] const cdmf_plugin& plugin();
-[[nodiscard]] std::map<std::string, std::string> properties();
 
 /// A name that no other test, process or run uses at this moment.
 [[nodiscard]] std::string fresh_endpoint();
@@ -89,7 +84,7 @@ class PeerProcess {
   bool ready_ = false;
 };
 
-/// main() of a peer. Returns its exit code.
+/// What a peer does instead of tests. Returns its exit code.
 int play_peer(const std::string& role, const std::string& endpoint, const std::string& argument);
 
 }  // namespace cdmf::ipc::conformance

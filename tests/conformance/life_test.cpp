@@ -13,7 +13,7 @@ TEST(Life, TheDescriptorIsSound) {
   EXPECT_EQ(it.magic, CDMF_PLUGIN_MAGIC);
   EXPECT_EQ(it.abi_major, CDMF_ABI_MAJOR);
   EXPECT_LE(it.min_host_minor, CDMF_ABI_MINOR);
-  EXPECT_STREQ(it.type, std::getenv("CDMF_CONFORMANCE_TYPE"));
+  EXPECT_EQ(std::filesystem::path(subject().path).filename(), "libcdmf_" + std::string(it.type) + ".so");
   for (const char* text : {it.version, it.license, it.summary, it.vendor}) EXPECT_NE(text, nullptr);
   EXPECT_STRNE(it.summary, "");
   for (std::size_t i = 0; i < it.property_count; ++i) {

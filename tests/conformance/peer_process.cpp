@@ -1,4 +1,4 @@
-// What a peer in another process plays, and the program's main().
+// What a peer in another process plays.
 #include <unistd.h>
 
 #include "conformance/harness.h"
@@ -66,11 +66,3 @@ int play_peer(const std::string& role, const std::string& endpoint, const std::s
 }
 
 }  // namespace cdmf::ipc::conformance
-
-int main(int argc, char** argv) {
-  if (argc == 5 && std::string_view(argv[1]) == "--peer") {
-    return cdmf::ipc::conformance::play_peer(argv[2], argv[3], argv[4]);
-  }
-  ::testing::InitGoogleTest(&argc, argv);
-  return RUN_ALL_TESTS();
-}

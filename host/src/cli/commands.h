@@ -30,6 +30,16 @@ struct PluginArguments {
 struct CheckArguments {
   std::vector<std::string> files;
 };
+struct ConformArguments {
+  std::vector<std::string> plugins;  ///< paths of libcdmf_<type>.so
+  std::string config;                ///< empty: default options
+  std::string transport;             ///< empty: every entry of the plugin's type
+  std::string filter;                ///< as --gtest_filter; empty: all
+  std::string junit;
+  bool list = false;
+  int jobs = 1;
+  double timeout_seconds = 120;  ///< of each test
+};
 struct BenchArguments {
   std::string file;
   std::string transport;
@@ -54,6 +64,7 @@ struct BenchPeerArguments {
 [[nodiscard]] int command_plugins_inspect(const ProgramOptions& program, const PluginArguments& arguments);
 [[nodiscard]] int command_plugins_doc(const ProgramOptions& program, const PluginArguments& arguments);
 [[nodiscard]] int command_check(const ProgramOptions& program, const CheckArguments& arguments);
+[[nodiscard]] int command_conform(const ProgramOptions& program, const ConformArguments& arguments);
 [[nodiscard]] int command_bench(const ProgramOptions& program, const BenchArguments& arguments);
 /// The other process of a benchmark; started by `bench` alone.
 [[nodiscard]] int command_bench_peer(const ProgramOptions& program, const BenchPeerArguments& arguments);

@@ -38,6 +38,7 @@ class CommandLine {
                  "the transport has accepted everything.");
     add_plugins();
     add_check();
+    add_conform();
     add_bench();
     auto* demo = command(app_, "demo", "Send a file over each transport by changing one word of YAML",
                          [this] { return command_demo(program_); });
@@ -111,6 +112,32 @@ class CommandLine {
     check->footer("Prints every problem as file:line:column and exits 1 if there is any.");
   }
 
+  void add_conform() {
+    auto* conform = command(app_, "conform", "Test whether a transport keeps the promises of every transport",
+                            [this] { return command_conform(program_, conform_); });
+    conform->add_option("PATH.so", conform_.plugins, "Plugins, libcdmf_<type>.so; several give a table");
+    conform->add_option("--config", conform_.config, "YAML configuration with entries of the plugins' types")
+        ->option_text("FILE");
+    conform->add_option("--transport", conform_.transport, "Only this entry of the file")->option_text("NAME");
+    conform
+        ->add_option("--filter", conform_.filter,
+                     "Which tests: Suite.Name with * and ?, several between ':', '-' excludes")
+        ->option_text("GLOB");
+    conform->add_option("--junit", conform_.junit, "Write the results as JUnit XML, too")->option_text("FILE");
+    conform->add_flag("--list", conform_.list, "Print the names of the tests and run none");
+    conform->add_option("--jobs", conform_.jobs, "Tests at the same time (default 1)")
+        ->option_text("N")
+        ->check(CLI::Range(1, 1024));
+    conform->add_option("--timeout", conform_.timeout_seconds, "Seconds that one test may take (default 120)")
+        ->option_text("S")
+        ->check(CLI::Range(0.1, 86400.0));
+    conform->footer(
+        "Each test runs in a process group and a folder of its own: a crash (the signal is named), a hang or a process "
+        "left behind is that test's result. What a plugin does not claim in its capabilities is skipped, with the "
+        "reason. Without --config default options are tested; with it, every entry of the plugin's type. Exits 0 when "
+        "nothing failed, 1 when a test failed or a plugin cannot be used, 2 when the words make no sense.");
+  }
+
   void add_bench() {
     auto* bench = command(app_, "bench", "Measure a transport beside what the machine can do at best",
                           [this] { return command_bench(program_, bench_); });
@@ -153,6 +180,7 @@ class CommandLine {
   TransferArguments transfer_;
   PluginArguments plugin_;
   CheckArguments check_;
+  ConformArguments conform_;
   BenchArguments bench_;
   BenchPeerArguments bench_peer_;
 };
