@@ -16,6 +16,7 @@
 #include "link_table.h"
 #include "options.h"
 #include "wait/spinner.h"
+#include "wall_clock.h"
 
 namespace cdmf::ipc::shm {
 
@@ -95,7 +96,7 @@ class ShmDriver final : public Driver, private ControlThread::Owner {
   // The sender.
   Link* sending_link(cdmf_peer peer);
   void renew_sender_links();
-  std::uint64_t time_of_sending(Link& link) const noexcept;
+  std::uint64_t time_of_sending(Link& link) noexcept;
 
   // The receiver.
   void renew_receiver_links();
@@ -128,6 +129,7 @@ class ShmDriver final : public Driver, private ControlThread::Owner {
 
   // The sender's own.
   LinkSnapshot sender_links_;
+  WallClock sending_clock_;
   std::vector<std::shared_ptr<Link>> claimed_;  // Links that left the table with an open claim.
 
   // The receiver's own.

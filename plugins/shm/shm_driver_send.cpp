@@ -1,6 +1,4 @@
 // The sender's half of the driver. All on the one thread that sends at a time, but for await_space().
-#include <time.h>
-
 #include <algorithm>
 
 #include "checksum.h"
@@ -21,14 +19,9 @@ inline Link* ShmDriver::sending_link(cdmf_peer peer) {
   return sender_links_.find(peer);
 }
 
-inline std::uint64_t ShmDriver::time_of_sending(Link& link) const noexcept {
+inline std::uint64_t ShmDriver::time_of_sending(Link& link) noexcept {
   if (!options_.timestamp) return 0;
-  if (link.batch_time_us == 0) {
-    timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    link.batch_time_us =
-        static_cast<std::uint64_t>(now.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(now.tv_nsec) / 1000;
-  }
+  if (link.batch_time_us == 0) link.batch_time_us = sending_clock_.now_us();
   return link.batch_time_us;
 }
 
