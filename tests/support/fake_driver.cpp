@@ -130,6 +130,8 @@ void FakeWire::end_link(cdmf_peer peer, cdmf_status reason, std::uint64_t lost) 
 
 void FakeWire::push(Arrival arrival) {
   const std::lock_guard lock(mutex_);
+  const auto link = links_.find(arrival.view.peer);
+  if (open_ == nullptr && link != links_.end() && link->second.end != CDMF_OK) return;  // close() took it along.
   arrival.view.token = ++last_token_;
   arrivals_.push_back(std::move(arrival));
   changed_.notify_all();
