@@ -79,22 +79,44 @@ void Acceptor::accept_some() {
     Fd socket(accept4(listening_.fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket) {
       if (errno == EINTR || errno == ECONNABORTED) continue;
-      if (errno == EMFILE || errno == ENFILE) turn_one_away();
+      if (errno == EMFILE || errno == ENFILE) {
+        turn_one_away();
+      } else if (errno != EAGAIN) {
+        pause();  // The kernel has no memory. The client is still there, and the socket still readable.
+      }
       return;
     }
     out_of_descriptors_ = false;
-    Hello refusal;
-    if (uid_t uid = 0; !peer_is_trusted(socket.get(), uid)) {
-      host_.log(CDMF_LOG_WARNING, address_, ": refused a client of user ", uid,
-                ": only this user and root may come in");
-      refusal.status = CDMF_PERMISSION_DENIED;
+    const PeerIdentity identity = peer_identity(socket.get());
+    if (const cdmf_status status = judge(identity); status != CDMF_OK) {
+      Hello refusal;
+      refusal.status = status;
       refusal.pid = static_cast<std::uint32_t>(getpid());
       answer(socket.get(), refusal);
       continue;
     }
     const auto patience = static_cast<std::uint64_t>(rules_.handshake_timeout.count());
-    guests_.push_back({std::move(socket), monotonic_now_ns() + patience, Hello{}, 0});
+    guests_.push_back({std::move(socket), identity, monotonic_now_ns() + patience, Hello{}, 0});
   }
+}
+
+/// Before a word was said: CDMF_OK, or why not.
+cdmf_status Acceptor::judge(const PeerIdentity& identity) const {
+  if (!rules_.access.admits(identity.uid)) {
+    host_.log(CDMF_LOG_WARNING, address_, ": refused a client of user ", identity.uid,
+              ": only this user, root and those of allow_uids may come in");
+    return CDMF_PERMISSION_DENIED;
+  }
+  if (identity.uid == geteuid() || identity.uid == 0) return CDMF_OK;
+  const auto same = std::count_if(guests_.begin(), guests_.end(),
+                                  [&](const Guest& guest) { return guest.identity.uid == identity.uid; });
+  return static_cast<std::size_t>(same) < kGuestsOfOneUserMax ? CDMF_OK : CDMF_RESOURCE_EXHAUSTED;
+}
+
+/// Something is short that time may bring back. Its return is worth a short wait, not a spin.
+void Acceptor::pause() const {
+  pollfd stop{stop_event_.get(), POLLIN, 0};
+  poll(&stop, 1, 10);
 }
 
 /// Without this the listening socket would stay readable, and this thread would spin.
@@ -110,8 +132,7 @@ void Acceptor::turn_one_away() {
     refusal.pid = static_cast<std::uint32_t>(getpid());
     answer(socket.get(), refusal);
   } else {
-    pollfd stop{stop_event_.get(), POLLIN, 0};
-    poll(&stop, 1, 10);  // Another thread took the descriptor first. Its end is worth a short wait, not a spin.
+    pause();  // Another thread took the descriptor first.
   }
   socket.reset();  // Its number is what the reserve takes.
   reserve_ = Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
@@ -146,10 +167,10 @@ void Acceptor::finish_handshake(Guest& guest) {
     host_.log(CDMF_LOG_WARNING, address_, ": dropped a client that speaks another protocol");
     return;
   }
-  if (reply.status == CDMF_OK && !reception_.has_room()) reply.status = CDMF_RESOURCE_EXHAUSTED;
+  if (reply.status == CDMF_OK && !reception_.has_room(guest.identity.uid)) reply.status = CDMF_RESOURCE_EXHAUSTED;
   answer(guest.socket.get(), reply);
   if (reply.status == CDMF_OK) {
-    reception_.welcome(std::move(guest.socket));
+    reception_.welcome(std::move(guest.socket), guest.identity);
   } else {
     host_.log(CDMF_LOG_WARNING, address_, ": refused the client of process ", guest.hello.pid, " with status ",
               reply.status);

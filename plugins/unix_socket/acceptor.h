@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "access.h"
 #include "fd.h"
 #include "ipc/driver.h"
 #include "listening_socket.h"
@@ -22,11 +23,12 @@ class Acceptor {
   struct Rules {
     std::uint64_t frame_size_max = 0;
     std::chrono::nanoseconds handshake_timeout{};
+    Access access{};
   };
   /// What the driver does with a client that may come in. Called on the control thread.
   struct Reception {
-    std::function<bool()> has_room;
-    std::function<void(Fd)> welcome;  ///< the answer is sent already
+    std::function<bool(uid_t)> has_room;
+    std::function<void(Fd, const PeerIdentity&)> welcome;  ///< the answer is sent already
   };
 
   Acceptor(ListeningSocket listening, std::string address, const Rules& rules, Reception reception, PluginHost host)
@@ -47,15 +49,20 @@ class Acceptor {
  private:
   struct Guest {  // In its handshake.
     Fd socket;
+    PeerIdentity identity;
     std::uint64_t deadline_ns = 0;
     Hello hello{};
     std::size_t received = 0;
   };
   static constexpr std::size_t kGuestsMax = 64;
+  // Of one user who is neither this one nor root, so that nobody who was let in keeps the door shut for the others.
+  static constexpr std::size_t kGuestsOfOneUserMax = 16;
 
   void run();
   void accept_some();
   void turn_one_away();
+  [[nodiscard]] cdmf_status judge(const PeerIdentity& identity) const;
+  void pause() const;
   [[nodiscard]] bool keep_waiting(Guest& guest);
   void finish_handshake(Guest& guest);
   static void answer(int socket, const Hello& hello);

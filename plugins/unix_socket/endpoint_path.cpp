@@ -63,6 +63,60 @@ EndpointPath endpoint_path(std::string_view endpoint, std::string directory) {
 
 EndpointPath endpoint_path(std::string_view endpoint) { return endpoint_path(endpoint, default_directory()); }
 
+EndpointPath endpoint_address(std::string_view endpoint, std::string_view address) {
+  if (address == "auto") return endpoint_path(endpoint);
+  EndpointPath path;
+  if (address == "abstract" || (address.starts_with('@') && address.size() > 1)) {
+    path.kind = EndpointPath::Kind::kAbstract;
+    path.socket = address == "abstract" ? "@cdmf-" + std::to_string(geteuid()) + "/" + encode_endpoint(endpoint)
+                                        : std::string(address);
+    // The kernel's name begins with a NUL in place of '@' and has no NUL at its end.
+    if (path.socket.size() > kPathBytesMax + 1) {
+      throw ConfigError("the abstract address ", path.socket, " has ", path.socket.size(), " bytes, the limit is ",
+                        kPathBytesMax + 1, "; choose a shorter ", address == "abstract" ? "'endpoint'" : "'address'");
+    }
+    return path;
+  }
+  if (!address.starts_with('/') || address.ends_with('/')) {
+    throw ConfigError("address \"", address, "\" is none of: auto, abstract, /path/to/file, @name");
+  }
+  path.kind = EndpointPath::Kind::kGiven;
+  path.socket = address;
+  path.lock = path.socket + ".lock";
+  const std::size_t slash = path.socket.rfind('/');
+  path.directory = slash == 0 ? "/" : path.socket.substr(0, slash);
+  if (path.socket.size() > kPathBytesMax) {
+    throw ConfigError("the socket's path ", path.socket, " has ", path.socket.size(), " bytes, the limit is ",
+                      kPathBytesMax, "; choose a shorter 'address'");
+  }
+  return path;
+}
+
+cdmf_status check_given_directory(const std::string& directory, const Access& access, ErrorText& error) {
+  struct stat found {};
+  if (stat(directory.c_str(), &found) != 0) {
+    const int problem = errno;
+    if (problem == ENOENT || problem == ENOTDIR) {
+      return error.fail(CDMF_ENDPOINT_NOT_FOUND, problem, directory,
+                        ": the folder of 'address' is not there; make it, or correct 'address'");
+    }
+    return error.fail(problem == EACCES ? CDMF_PERMISSION_DENIED : CDMF_CONNECTION_FAILED, problem, directory,
+                      ": the folder of 'address' cannot be looked at");
+  }
+  if (!S_ISDIR(found.st_mode)) {
+    return error.fail(CDMF_ENDPOINT_NOT_FOUND, 0, directory, " is not a folder; correct 'address'");
+  }
+  if (!access.admits(found.st_uid)) {
+    return error.fail(CDMF_PERMISSION_DENIED, 0, directory, " belongs to user ", found.st_uid,
+                      ", who could put another socket there; use a folder of this user or of root");
+  }
+  if ((found.st_mode & 0022) != 0 && (found.st_mode & S_ISVTX) == 0) {
+    return error.fail(CDMF_PERMISSION_DENIED, 0, directory,
+                      " may be written by others, who could put another socket there; chmod go-w");
+  }
+  return CDMF_OK;
+}
+
 cdmf_status check_directory(const std::string& directory, ErrorText& error) {
   struct stat found {};
   // lstat: a symbolic link in /tmp could be anybody's.

@@ -41,10 +41,10 @@ cdmf_status check_answer(const Hello& answer, std::uint64_t frame_size_wanted, c
                         answer.frame_size_max - CDMF_FRAME_OVERHEAD_MAX, "; lower the one or raise the other");
     case CDMF_PERMISSION_DENIED:
       return error.fail(CDMF_PERMISSION_DENIED, 0, path, ": the server (process ", answer.pid,
-                        ") serves its own user and root only; run both as the same user");
+                        ") serves its own user, root and those of its allow_uids only; run both as the same user");
     case CDMF_RESOURCE_EXHAUSTED:
       return error.fail(CDMF_RESOURCE_EXHAUSTED, 0, path, ": the server (process ", answer.pid,
-                        ") has no room for another client; raise its max_clients or `ulimit -n`");
+                        ") has no room for another client; raise its max_clients, max_clients_per_user or `ulimit -n`");
     default:
       return error.fail(CDMF_CONNECTION_FAILED, 0, path, ": the server (process ", answer.pid, ") refused with status ",
                         answer.status);

@@ -33,8 +33,14 @@ Link& link_of(const cdmf_loan& loan) noexcept { return *reinterpret_cast<Link*>(
 
 }  // namespace
 
-Link::Link(cdmf_peer id, Fd socket, const Limits& limits)
-    : id_(id), limits_(limits), socket_(std::move(socket)), queue_(limits.queue_bytes), buffer_(limits.read_bytes) {}
+Link::Link(cdmf_peer id, Fd socket, Fd pidfd, uid_t uid, const Limits& limits)
+    : id_(id),
+      limits_(limits),
+      socket_(std::move(socket)),
+      pidfd_(std::move(pidfd)),
+      uid_(uid),
+      queue_(limits.queue_bytes),
+      buffer_(std::max(limits.read_bytes, limits.packet_bytes)) {}
 
 cdmf_status Link::state() const noexcept {
   if (ended_ != CDMF_OK) return ended_;
@@ -96,7 +102,8 @@ void Link::abort(const cdmf_loan& loan) {
 bool Link::transmit() {
   bool progress = false;
   while (queue_.published_bytes() != 0 && broken_ == CDMF_OK) {
-    SendQueue::Pieces pieces = queue_.pending();
+    SendQueue::Pieces pieces =
+        limits_.packet_bytes != 0 ? queue_.pending_packet(limits_.packet_bytes) : queue_.pending();
     msghdr message{};
     message.msg_iov = pieces.parts.data();
     message.msg_iovlen = pieces.count;
@@ -168,16 +175,18 @@ class Link::Waiter {
   /// Until the socket may take more, or somebody else changed something. The lock is open meanwhile.
   void wait(std::unique_lock<std::mutex>& lock, std::uint64_t deadline) {
     lock.unlock();
-    pollfd wait[2] = {{link_.fd(), POLLOUT, 0}, {event_.get(), POLLIN, 0}};
+    pollfd wait[3] = {{link_.fd(), POLLOUT, 0}, {event_.get(), POLLIN, 0}, {link_.pidfd_.get(), POLLIN, 0}};
     int timeout_ms = poll_timeout_ms(deadline);
     // Without a descriptor nobody can wake this thread: then it looks every few milliseconds.
     if (!event_ && (timeout_ms < 0 || timeout_ms > 5)) timeout_ms = 5;
-    poll(wait, 2, timeout_ms);
+    poll(wait, 3, timeout_ms);
     if (wait[1].revents != 0) {
       std::uint64_t count = 0;
       (void)!read(event_.get(), &count, sizeof count);
     }
     lock.lock();
+    // Nobody reads any more, though the socket may still be open elsewhere.
+    if (wait[2].revents != 0 && link_.broken_ == CDMF_OK) link_.broken_ = link_.why_broken();
   }
 
  private:
@@ -237,12 +246,31 @@ bool Link::watch(int epoll) {
   const std::lock_guard lock(mutex_);
   if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd(), &event) != 0) return false;
   epoll_ = epoll;
+  if (pidfd_) {
+    event.data.u64 = reinterpret_cast<std::uintptr_t>(this) + kProcessTag;
+    epoll_ctl(epoll, EPOLL_CTL_ADD, pidfd_.get(), &event);  // Without it, the end of the socket still tells.
+  }
   return true;
+}
+
+void Link::set_process_ended() {
+  process_ended_ = true;
+  readable_ = true;
+  const std::lock_guard lock(mutex_);
+  if (epoll_ >= 0) epoll_ctl(epoll_, EPOLL_CTL_DEL, pidfd_.get(), nullptr);  // Readable for ever.
+}
+
+std::uint64_t Link::frame_deadline() const noexcept {
+  if (stalled_since_ns_ == 0 || limits_.frame_timeout.count() == 0) return kForever;
+  return stalled_since_ns_ + static_cast<std::uint64_t>(limits_.frame_timeout.count());
 }
 
 void Link::unwatch() {
   const std::lock_guard lock(mutex_);
-  if (epoll_ >= 0) epoll_ctl(epoll_, EPOLL_CTL_DEL, fd(), nullptr);
+  if (epoll_ >= 0) {
+    epoll_ctl(epoll_, EPOLL_CTL_DEL, fd(), nullptr);
+    if (pidfd_) epoll_ctl(epoll_, EPOLL_CTL_DEL, pidfd_.get(), nullptr);
+  }
   epoll_ = -1;
 }
 
@@ -279,6 +307,7 @@ std::size_t Link::receive(std::span<cdmf_view> views, Burst& burst) {
         view.token = burst.segments.size() - 1;
         view.timestamp_us = parsed.timestamp_us;
         view.kind = CDMF_VIEW_MESSAGE;
+        stalled_since_ns_ = 0;
         buffer_.consume(parsed.bytes);
         ++count;
         break;
@@ -293,15 +322,43 @@ std::size_t Link::receive(std::span<cdmf_view> views, Burst& burst) {
         break;
       case Parsed::Kind::kIncomplete:
         if (remote_end_ != CDMF_OK) {
+          if (remote_end_ == CDMF_PROTOCOL_ERROR) say_goodbye(remote_end_, kNoWait);
           finish(remote_end_, view);
           ++count;
-        } else if (!readable_ || !fill(parsed.bytes, MSG_DONTWAIT)) {
-          return count;
+        } else if (limits_.packet_bytes != 0 && !buffer_.unread().empty()) {  // Cut by the end of its packet.
+          say_goodbye(CDMF_PROTOCOL_ERROR, kNoWait);
+          finish(CDMF_PROTOCOL_ERROR, view);
+          ++count;
+        } else if (const bool looked = readable_; !looked || !fill(parsed.bytes, MSG_DONTWAIT)) {
+          const cdmf_status end = end_of_silence(looked);
+          if (end == CDMF_OK) return count;
+          if (end == CDMF_TIMEOUT) say_goodbye(end, kNoWait);
+          finish(end, view);
+          ++count;
         }
         break;
     }
   }
   return count;
+}
+
+/// Nothing is there to be read, as far as is known, or for sure when the socket was looked at. Why that is the end of
+/// the link, or CDMF_OK.
+cdmf_status Link::end_of_silence(bool looked) {
+  if (process_ended_ && looked) return CDMF_PEER_DIED;
+  const std::size_t begun = buffer_.unread().size();
+  if (begun == 0) {
+    stalled_since_ns_ = 0;
+  } else if (limits_.frame_timeout.count() != 0) {
+    const std::uint64_t now = monotonic_now_ns();
+    if (stalled_since_ns_ == 0 || begun != stalled_bytes_) {  // It moves, however slowly.
+      stalled_since_ns_ = now;
+      stalled_bytes_ = begun;
+    } else if (looked && now >= frame_deadline()) {
+      return CDMF_TIMEOUT;
+    }
+  }
+  return CDMF_OK;
 }
 
 bool Link::has_more() const noexcept {
@@ -316,14 +373,22 @@ bool Link::wait_by_reading() {
 
 /// Reads once. False: there is nothing more now.
 bool Link::fill(std::size_t needed, int flags) {
-  const std::span<std::byte> room = buffer_.room(needed);
-  const ssize_t count = recv(fd(), room.data(), room.size(), flags);
+  const bool packets = limits_.packet_bytes != 0;
+  const std::span<std::byte> room = buffer_.room(packets ? buffer_.unread().size() + limits_.packet_bytes : needed);
+  ssize_t count = recv(fd(), room.data(), room.size(), packets ? flags | MSG_TRUNC : flags);
+  // A peer that left without reading everything: SEQPACKET says so before what it sent, and once.
+  if (packets && count < 0 && errno == ECONNRESET) count = recv(fd(), room.data(), room.size(), flags | MSG_TRUNC);
+  if (packets && count > static_cast<ssize_t>(room.size())) {
+    remote_end_ = CDMF_PROTOCOL_ERROR;  // Larger than agreed; what did not fit is lost.
+    return true;
+  }
   if (count > 0) {
     buffer_.filled(static_cast<std::size_t>(count));
     if (const cdmf_status said = goodbye_at_end(buffer_.unread()); said != CDMF_OK) {
       goodbye_read_.store(said, std::memory_order_relaxed);
     }
-    readable_ = static_cast<std::size_t>(count) == room.size();  // Less: the socket is empty, epoll will say more.
+    // A read that leaves room has emptied the socket, and epoll will say more. Of packets it brings only one.
+    readable_ = packets ? flags != 0 : static_cast<std::size_t>(count) == room.size();
     return true;
   }
   if (count < 0 && errno == EINTR) return flags != 0;  // Only a wait ends with a signal.

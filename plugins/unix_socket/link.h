@@ -3,7 +3,10 @@
 //
 // Threads  Sending methods: any thread, under mutex_. Receiving methods: the receiver alone, without a lock. The two
 //          meet in the queue (a receiver sends what the socket did not take at once) and in how the link ended.
+#include <sys/types.h>
+
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -34,11 +37,15 @@ class Link : public std::enable_shared_from_this<Link> {
     std::size_t frame_size_max = 0;
     std::size_t queue_bytes = 0;
     std::size_t read_bytes = 0;
+    std::size_t packet_bytes = 0;              ///< SEQPACKET: of the largest packet; 0: STREAM
+    std::chrono::nanoseconds frame_timeout{};  ///< for the next byte of a begun frame; 0: any time
   };
 
-  Link(cdmf_peer id, Fd socket, const Limits& limits);
+  /// uid  whose process is at the other end, and pidfd (may be none) that process.
+  Link(cdmf_peer id, Fd socket, Fd pidfd, uid_t uid, const Limits& limits);
 
   [[nodiscard]] cdmf_peer id() const noexcept { return id_; }
+  [[nodiscard]] uid_t uid() const noexcept { return uid_; }
   [[nodiscard]] int fd() const noexcept { return socket_.get(); }
 
   // ---- Sending. Statuses are those of cdmf_driver_ops. ----------------------------------------------------------
@@ -58,8 +65,10 @@ class Link : public std::enable_shared_from_this<Link> {
 
   // ---- Receiving [receiver] -------------------------------------------------------------------------------------
 
-  /// Adds the socket to the receiver's epoll set, with this object as the event's data. False: errno says why.
+  /// Adds the socket to the receiver's epoll set, with this object as the event's data, and the peer's process with
+  /// kProcessTag added to it. False: errno says why.
   [[nodiscard]] bool watch(int epoll);
+  static constexpr std::uintptr_t kProcessTag = 1;
   /// Leaves the set, because that goes away. Nothing is received any more.
   void unwatch();
   /// Waits in recv() itself, for kReadWaitMs at most and without being woken by anything but this socket. True: bytes
@@ -68,6 +77,11 @@ class Link : public std::enable_shared_from_this<Link> {
   static constexpr int kReadWaitMs = 5;
   /// The socket may have something to read.
   void set_readable() noexcept { readable_ = true; }
+  /// The peer's process has ended. What it sent is still received, and then its end: a child that it forked may keep
+  /// the socket open for ever.
+  void set_process_ended();
+  /// When a frame that has begun and does not go on has to end the link; kForever: there is none.
+  [[nodiscard]] std::uint64_t frame_deadline() const noexcept;
   /// Fills views from the socket. The last one of the link is PEER_DISCONNECTED, after which the link is done.
   [[nodiscard]] std::size_t receive(std::span<cdmf_view> views, Burst& burst);
   [[nodiscard]] bool is_done() const noexcept { return done_; }
@@ -91,12 +105,15 @@ class Link : public std::enable_shared_from_this<Link> {
   [[nodiscard]] cdmf_status why_broken() const;
   void watch_writable(bool on);
   [[nodiscard]] bool fill(std::size_t needed, int flags);
+  [[nodiscard]] cdmf_status end_of_silence(bool looked);
   void finish(cdmf_status reason, cdmf_view& view);
   void say_goodbye(cdmf_status reason, std::uint64_t deadline);
 
   const cdmf_peer id_;
   const Limits limits_;
   const Fd socket_;
+  const Fd pidfd_;
+  const uid_t uid_;
 
   std::mutex mutex_;
   // Guarded by mutex_.
@@ -117,6 +134,9 @@ class Link : public std::enable_shared_from_this<Link> {
 
   // The receiver's own.
   ReceiveBuffer buffer_;
+  std::uint64_t stalled_since_ns_ = 0;  // Since when the frame at the end of buffer_ has not grown; 0: there is none.
+  std::size_t stalled_bytes_ = 0;       // How much of it there was then.
+  bool process_ended_ = false;
   bool announced_ = false;
   bool readable_ = false;
   bool done_ = false;

@@ -9,24 +9,39 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstddef>
 #include <cstring>
 #include <thread>
 
 namespace cdmf::ipc::unix_socket {
 namespace {
 
-Fd new_socket() { return Fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)); }
+Fd new_socket(int type) { return Fd(socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)); }
 
-sockaddr_un address_of(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);  // endpoint_path() checked that it fits.
-  return address;
+/// The kernel's form of a path or of an abstract "@name". endpoint_address() checked that it fits.
+struct Address {
+  explicit Address(const EndpointPath& path) {
+    unix.sun_family = AF_UNIX;
+    std::memcpy(unix.sun_path, path.socket.data(), path.socket.size());
+    const bool abstract = path.kind == EndpointPath::Kind::kAbstract;
+    if (abstract) unix.sun_path[0] = '\0';
+    // The length is part of an abstract name; a path ends with its NUL.
+    size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.socket.size() + (abstract ? 0 : 1));
+  }
+  [[nodiscard]] const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&unix); }
+
+  sockaddr_un unix{};
+  socklen_t size = 0;
+};
+
+int connect_to(int fd, const EndpointPath& path) {
+  const Address address(path);
+  return connect(fd, address.get(), address.size);
 }
 
-int connect_to(int fd, const std::string& path) {
-  const sockaddr_un address = address_of(path);
-  return connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
+cdmf_status in_use(const EndpointPath& path, ErrorText& error) {
+  return error.fail(CDMF_ENDPOINT_IN_USE, 0, path.socket,
+                    ": another server listens there; stop it or change 'endpoint'");
 }
 
 bool same_file(const struct stat& one, const struct stat& other) {
@@ -53,22 +68,38 @@ cdmf_status status_of_file_error(int problem) {
 
 }  // namespace
 
-cdmf_status ListeningSocket::open(const EndpointPath& path, int backlog, ListeningSocket& made, ErrorText& error) {
+cdmf_status ListeningSocket::open(const EndpointPath& path, const Options& options, ListeningSocket& made,
+                                  ErrorText& error) {
   made.path_ = path;
   made.owner_ = getpid();
-  if (const auto status = make_directory(path.directory, error); status != CDMF_OK) return status;
-  if (const auto status = made.take_lock(error); status != CDMF_OK) return status;
-  if (const auto status = made.remove_stale_socket(error); status != CDMF_OK) {
-    made.close();
-    return status;
+  const bool file = path.kind != EndpointPath::Kind::kAbstract;
+  if (file) {
+    const auto directory = path.kind == EndpointPath::Kind::kOwn
+                               ? make_directory(path.directory, error)
+                               : check_given_directory(path.directory, options.access, error);
+    if (directory != CDMF_OK) return directory;
+    if (const auto status = made.take_lock(error); status != CDMF_OK) return status;
+    if (const auto status = made.remove_stale_socket(options.type, error); status != CDMF_OK) {
+      made.close();
+      return status;
+    }
   }
-  Fd fd = new_socket();
-  const sockaddr_un address = address_of(path.socket);
-  // Nobody can connect between bind and listen, and the directory keeps other users out until chmod.
-  if (!fd || bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-      chmod(path.socket.c_str(), 0600) != 0 || listen(fd.get(), backlog) != 0) {
+  Fd fd = new_socket(options.type);
+  const Address address(path);
+  const char* const name = path.socket.c_str();
+  const auto permit = [&] {
+    return !file || ((options.access.group == static_cast<gid_t>(-1) ||
+                      lchown(name, static_cast<uid_t>(-1), options.access.group) == 0) &&
+                     chmod(name, options.access.mode) == 0);
+  };
+  // Nobody can connect between bind and listen: until then the file's permissions are of no use to anybody.
+  bool bound = false;
+  if (!fd || !(bound = bind(fd.get(), address.get(), address.size) == 0) || !permit() ||
+      listen(fd.get(), options.backlog) != 0) {
     const int problem = errno;
+    if (bound && file) unlink(name);
     made.close();
+    if (problem == EADDRINUSE) return in_use(path, error);
     return error.fail(status_of_file_error(problem), problem, path.socket, ": cannot listen there");
   }
   made.socket_ = std::move(fd);
@@ -97,7 +128,7 @@ cdmf_status ListeningSocket::take_lock(ErrorText& error) {
                     ": another server listens there; stop it or change 'endpoint' (`fuser ", path_.lock, "` names it)");
 }
 
-cdmf_status ListeningSocket::remove_stale_socket(ErrorText& error) const {
+cdmf_status ListeningSocket::remove_stale_socket(int type, ErrorText& error) const {
   struct stat found {};
   if (lstat(path_.socket.c_str(), &found) != 0) {
     return errno == ENOENT ? CDMF_OK : error.fail(status_of_file_error(errno), errno, path_.socket);
@@ -106,12 +137,10 @@ cdmf_status ListeningSocket::remove_stale_socket(ErrorText& error) const {
     return error.fail(CDMF_ENDPOINT_IN_USE, 0, path_.socket, " is not a socket; remove it or change 'endpoint'");
   }
   // A cleaner of temporary files may have removed the lock file of a living server.
-  const Fd probe = new_socket();
+  const Fd probe = new_socket(type);
   if (!probe) return error.fail(CDMF_RESOURCE_EXHAUSTED, errno, path_.socket, ": no socket");
-  if (connect_to(probe.get(), path_.socket) == 0 || errno == EAGAIN) {
-    return error.fail(CDMF_ENDPOINT_IN_USE, 0, path_.socket,
-                      ": another server listens there; stop it or change 'endpoint'");
-  }
+  // EPROTOTYPE: somebody is there with another type of socket.
+  if (connect_to(probe.get(), path_) == 0 || errno == EAGAIN || errno == EPROTOTYPE) return in_use(path_, error);
   if (unlink(path_.socket.c_str()) != 0 && errno != ENOENT) {
     return error.fail(status_of_file_error(errno), errno, path_.socket, ": a stale socket that cannot be removed");
   }
@@ -128,12 +157,17 @@ void ListeningSocket::close() noexcept {
   lock_.reset();
 }
 
-cdmf_status connect_socket(const EndpointPath& path, std::uint64_t deadline, Fd& connected, ErrorText& error) {
-  if (const auto status = check_directory(path.directory, error); status != CDMF_OK) return status;
-  Fd fd = new_socket();
+cdmf_status connect_socket(const EndpointPath& path, int type, const Access& access, std::uint64_t deadline,
+                           Fd& connected, ErrorText& error) {
+  if (path.kind != EndpointPath::Kind::kAbstract) {
+    const auto directory = path.kind == EndpointPath::Kind::kOwn ? check_directory(path.directory, error)
+                                                                 : check_given_directory(path.directory, access, error);
+    if (directory != CDMF_OK) return directory;
+  }
+  Fd fd = new_socket(type);
   if (!fd) return error.fail(CDMF_RESOURCE_EXHAUSTED, errno, path.socket, ": no socket; raise `ulimit -n`");
   for (;;) {
-    if (connect_to(fd.get(), path.socket) == 0) break;
+    if (connect_to(fd.get(), path) == 0) break;
     switch (errno) {
       case EINTR:
         continue;
@@ -147,27 +181,19 @@ cdmf_status connect_socket(const EndpointPath& path, std::uint64_t deadline, Fd&
       case ECONNREFUSED:
         return error.fail(CDMF_ENDPOINT_NOT_FOUND, 0, path.socket,
                           ": no server is listening; start one or check 'endpoint'");
+      case EPROTOTYPE:
+        return error.fail(CDMF_INVALID_CONFIG, 0, path.socket, ": the server there has another socket_type than ",
+                          type == SOCK_SEQPACKET ? "SEQPACKET" : "STREAM", "; use the same at both ends");
       default:
         return error.fail(status_of_file_error(errno), errno, path.socket, ": cannot connect");
     }
   }
-  if (uid_t uid = 0; !peer_is_trusted(fd.get(), uid)) {
+  if (const uid_t uid = peer_identity(fd.get()).uid; !access.admits(uid)) {
     return error.fail(CDMF_PERMISSION_DENIED, 0, path.socket, ": the server there is user ", uid,
-                      ", neither this user nor root");
+                      ", neither this user nor root nor one of allow_uids");
   }
   connected = std::move(fd);
   return CDMF_OK;
-}
-
-bool peer_is_trusted(int socket, uid_t& denied_uid) noexcept {
-  ucred peer{};
-  socklen_t size = sizeof peer;
-  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || size != sizeof peer) {
-    denied_uid = static_cast<uid_t>(-1);
-    return false;
-  }
-  denied_uid = peer.uid;
-  return peer.uid == geteuid() || peer.uid == 0;
 }
 
 }  // namespace cdmf::ipc::unix_socket

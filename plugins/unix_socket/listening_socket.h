@@ -1,12 +1,14 @@
 #pragma once
 // listening_socket.h: a server's place at an endpoint. At most one process has it; a dead one leaves nothing in the
 // way.
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #include <cstdint>
 #include <optional>
 #include <string>
 
+#include "access.h"
 #include "endpoint_path.h"
 #include "fd.h"
 #include "ipc/driver.h"
@@ -18,8 +20,15 @@ namespace cdmf::ipc::unix_socket {
 /// other's new one.
 class ListeningSocket {
  public:
-  /// ENDPOINT_IN_USE when somebody listens; a socket file that nobody listens on is replaced. The file is 0600.
-  [[nodiscard]] static cdmf_status open(const EndpointPath& path, int backlog, ListeningSocket& made, ErrorText& error);
+  struct Options {
+    int backlog = 128;
+    int type = SOCK_STREAM;  ///< or SOCK_SEQPACKET
+    Access access{};
+  };
+  /// ENDPOINT_IN_USE when somebody listens; a socket file that nobody listens on is replaced. The file has the mode and
+  /// the group of options.access before anybody can connect. An abstract address has no files.
+  [[nodiscard]] static cdmf_status open(const EndpointPath& path, const Options& options, ListeningSocket& made,
+                                        ErrorText& error);
 
   ListeningSocket() = default;
   ListeningSocket(ListeningSocket&&) = default;
@@ -33,7 +42,7 @@ class ListeningSocket {
 
  private:
   [[nodiscard]] cdmf_status take_lock(ErrorText& error);
-  [[nodiscard]] cdmf_status remove_stale_socket(ErrorText& error) const;
+  [[nodiscard]] cdmf_status remove_stale_socket(int type, ErrorText& error) const;
 
   EndpointPath path_;
   Fd lock_;
@@ -42,11 +51,9 @@ class ListeningSocket {
 };
 
 /// One attempt to connect, again while the server's backlog is full. The descriptor does not block.
-/// ENDPOINT_NOT_FOUND: nobody listens. TIMEOUT: the backlog stayed full until deadline.
-[[nodiscard]] cdmf_status connect_socket(const EndpointPath& path, std::uint64_t deadline, Fd& connected,
-                                         ErrorText& error);
-
-/// Whether the process at the other end may be talked to: the same user, or root. denied_uid: who it is otherwise.
-[[nodiscard]] bool peer_is_trusted(int socket, uid_t& denied_uid) noexcept;
+/// ENDPOINT_NOT_FOUND: nobody listens. TIMEOUT: the backlog stayed full until deadline. INVALID_CONFIG: the server has
+/// another type of socket. PERMISSION_DENIED: access does not admit the server.
+[[nodiscard]] cdmf_status connect_socket(const EndpointPath& path, int type, const Access& access,
+                                         std::uint64_t deadline, Fd& connected, ErrorText& error);
 
 }  // namespace cdmf::ipc::unix_socket

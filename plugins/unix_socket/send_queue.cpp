@@ -51,6 +51,28 @@ SendQueue::Pieces SendQueue::pending() const noexcept {
   return pieces;
 }
 
+SendQueue::Pieces SendQueue::pending_packet(std::size_t bytes_max) const noexcept {
+  Pieces pieces;
+  std::size_t left = published_bytes_;
+  for (const Region& region : {first_, second_}) {
+    std::size_t end = region.begin;
+    bool full = false;
+    while (end < region.end && left != 0) {
+      RecordHeader header;
+      std::memcpy(&header, memory_.get() + end, sizeof header);
+      const std::size_t record = record_bytes(header.size);
+      full = pieces.bytes != 0 && pieces.bytes + record > bytes_max;
+      if (full) break;
+      pieces.bytes += record;
+      end += record;
+      left -= record;
+    }
+    if (end != region.begin) pieces.parts[pieces.count++] = {memory_.get() + region.begin, end - region.begin};
+    if (full) break;
+  }
+  return pieces;
+}
+
 void SendQueue::sent(std::size_t bytes) noexcept {
   published_bytes_ -= bytes;
   const std::size_t of_first = std::min(bytes, first_.size());

@@ -42,6 +42,9 @@ class SendQueue {
   [[nodiscard]] std::size_t published_bytes() const noexcept { return published_bytes_; }
   /// What to give to the kernel next: everything published.
   [[nodiscard]] Pieces pending() const noexcept;
+  /// The same as whole records of bytes_max bytes together, or one record if that is larger. For packets, of which the
+  /// kernel takes all or nothing.
+  [[nodiscard]] Pieces pending_packet(std::size_t bytes_max) const noexcept;
   /// The kernel took that many bytes of pending().
   void sent(std::size_t bytes) noexcept;
   /// Committed frames that have not left completely.

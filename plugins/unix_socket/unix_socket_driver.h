@@ -1,5 +1,5 @@
 #pragma once
-// unix_socket_driver.h: the transport over Unix stream sockets: one server, many clients, on one machine.
+// unix_socket_driver.h: the transport over Unix sockets: one server, many clients, on one machine.
 // What is promised and why: README.md. Bytes: wire.h.
 #include <sys/types.h>
 
@@ -21,10 +21,25 @@
 
 namespace cdmf::ipc::unix_socket {
 
-inline constexpr const char* kSocketTypes[] = {"STREAM", nullptr};
+inline constexpr const char* kSocketTypes[] = {"STREAM", "SEQPACKET", nullptr};
+inline constexpr const char* kModes[] = {"0600", "0660", "0666", nullptr};
 inline constexpr cdmf_property kProperties[] = {
     choice_property("socket_type", "STREAM", kSocketTypes,
-                    "Kind of socket. STREAM: a byte stream with framing on top."),
+                    "Kind of socket, the same at both ends. STREAM: a byte stream with framing on top, for messages of "
+                    "any size. SEQPACKET: packets of whole messages, none larger than what send_buffer can hold."),
+    text_property("address", "auto",
+                  "Where the endpoint is, the same at both ends. auto: a file derived from endpoint, in a directory of "
+                  "this user. abstract: an abstract name derived from endpoint and user, without a file. "
+                  "/path/to/file: that file. @name: that abstract name."),
+    choice_property("mode", "0600", kModes,
+                    "Server: permissions of the socket file; others than 0600 need an address that is a path. Who may "
+                    "open the file must still be let in: see allow_uids."),
+    text_property("group", "",
+                  "Server: group of the socket file, by name or number; needs an address that is a path. Empty: as it "
+                  "comes."),
+    text_property("allow_uids", "",
+                  "Users whose processes are accepted at the other end, besides this user and root: numbers, separated "
+                  "by commas."),
     size_property("queue_size", "1MiB", "4KiB", "1GiB",
                   "Bytes that may wait in this process for one peer, after what the kernel holds; then senders see "
                   "BUFFER_FULL. At least one largest message; the default grows to two."),
@@ -36,8 +51,13 @@ inline constexpr cdmf_property kProperties[] = {
                   "sockets; the sender's send_buffer limits what is on its way.)"),
     int_property("backlog", "128", "1", "4096", "Server: connections that wait to be accepted."),
     int_property("max_clients", "1024", "1", "65536", "Server: connections at once; further clients are refused."),
+    int_property("max_clients_per_user", "1024", "1", "65536",
+                 "Server: connections of one user at once, so that nobody of allow_uids takes all of max_clients."),
     duration_property("handshake_timeout", "2s", "1ms", "60s",
                       "Server: a client that has not said hello by then is dropped."),
+    duration_property("frame_timeout", "30s", "0", "24h",
+                      "A peer that has begun a frame and sends no further byte of it for so long is disconnected with "
+                      "TIMEOUT; one that sends slowly is not. 0: never."),
     duration_property("linger", "200ms", "0", "60s",
                       "How long closing waits, in all, for peers to take what was accepted for them."),
 };
@@ -45,7 +65,7 @@ inline constexpr TransportDescription kDescription{
     .type = "unix_socket",
     .vendor = "cdmf",
     .license = "Apache-2.0",
-    .summary = "Unix stream sockets: one server and many clients of one user on one machine",
+    .summary = "Unix sockets: one server and many clients on one machine",
     .capabilities = CDMF_CAP_MANY_PEERS | CDMF_CAP_INTER_PROCESS | CDMF_CAP_HOLD | CDMF_CAP_POLL_FD |
                     CDMF_CAP_TIMESTAMP | CDMF_CAP_SURVIVES_SENDER,
     .max_message_size_limit = std::uint64_t{1} << 29,
@@ -87,10 +107,15 @@ class UnixSocketDriver final : public Driver {
     std::size_t frame_size_max;
     std::size_t queue_bytes;
     std::size_t read_bytes;
+    bool packets;  // SEQPACKET
     int send_buffer_bytes;
+    bool send_buffer_given;
     int backlog;
+    Access access;
     std::size_t clients_max;
+    std::size_t clients_per_user_max;
     std::chrono::nanoseconds handshake_timeout;
+    std::chrono::nanoseconds frame_timeout;
     std::chrono::nanoseconds linger;
   };
   struct Held {
@@ -99,12 +124,16 @@ class UnixSocketDriver final : public Driver {
   };
 
   [[nodiscard]] std::shared_ptr<Link> find_link(cdmf_peer peer);
-  cdmf_peer add_link(Fd socket, std::size_t frame_size_max);
+  [[nodiscard]] bool has_room(uid_t uid);
+  [[nodiscard]] cdmf_status check_packets(int socket, std::size_t frame_size_max, ErrorText& error) const;
+  cdmf_peer add_link(Fd socket, const PeerIdentity& identity, std::size_t frame_size_max);
   void wake_receiver();
   void take_news();
   void look(int timeout_ms);
   [[nodiscard]] bool wait_for_only_link();
   void make_ready(Link& link);
+  void watch_frame(const Link& link);
+  void look_for_stalled_frames();
   void forget(Link& link);
 
   // Constant.
@@ -127,7 +156,8 @@ class UnixSocketDriver final : public Driver {
 
   // Set by open(), constant until close().
   Fd epoll_;
-  Fd wake_;  // In the epoll set: news or an interrupt.
+  Fd wake_;         // In the epoll set: news or an interrupt.
+  Fd frame_timer_;  // In the epoll set: a frame that has begun may have stalled.
   std::unique_ptr<Acceptor> acceptor_;
   std::atomic<std::size_t> agreed_frame_size_max_;
 
@@ -141,6 +171,8 @@ class UnixSocketDriver final : public Driver {
   std::map<const Link*, std::shared_ptr<Link>> watched_;  // In the epoll set.
   std::deque<Link*> ready_;                               // Those with something to do, in their turn.
   bool looked_ = false;                                   // await_messages() has just asked the kernel.
+  unsigned unasked_ = 0;                                  // Bursts in a row that asked the only link and not epoll.
+  std::uint64_t frame_timer_at_ = kForever;               // When frame_timer_ goes off.
   Burst burst_;
 };
 

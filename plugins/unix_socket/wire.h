@@ -4,6 +4,9 @@
 // Each side sends one Hello; then records follow each other. A record is a RecordHeader, its content, and zeros up to
 // the next multiple of 16. The hello is a multiple of 16 as well, hence every record begins at one, and a reader that
 // keeps that alignment in memory hands out aligned frames without moving them.
+//
+// STREAM: the records are one stream of bytes. SEQPACKET: the hello is a packet, and so is every run of whole records
+// of up to packet_bytes_max() bytes; no record is cut by the end of a packet.
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -47,6 +50,14 @@ static_assert(std::is_trivially_copyable_v<RecordHeader> && sizeof(RecordHeader)
 /// Bytes that a record with that content takes on the wire.
 [[nodiscard]] constexpr std::size_t record_bytes(std::size_t content) noexcept {
   return (sizeof(RecordHeader) + content + kRecordAlignment - 1) / kRecordAlignment * kRecordAlignment;
+}
+
+/// SEQPACKET: bytes of the largest packet between peers that agreed on that frame size. Small records share packets,
+/// for a system call costs more than copying them.
+[[nodiscard]] constexpr std::size_t packet_bytes_max(std::size_t frame_size_max) noexcept {
+  constexpr std::size_t kSharedPacketBytes = std::size_t{64} * 1024;
+  const std::size_t largest = record_bytes(frame_size_max);
+  return largest > kSharedPacketBytes ? largest : kSharedPacketBytes;
 }
 
 }  // namespace cdmf::ipc::unix_socket

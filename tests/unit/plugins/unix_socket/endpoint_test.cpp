@@ -57,11 +57,11 @@ class Endpoint : public ::testing::Test {
  protected:
   cdmf_status listen(ListeningSocket& socket) {
     ErrorText text(&error);
-    return ListeningSocket::open(path, 16, socket, text);
+    return ListeningSocket::open(path, {.backlog = 16}, socket, text);
   }
   cdmf_status connect(Fd& socket) {
     ErrorText text(&error);
-    return connect_socket(path, kNoWait, socket, text);
+    return connect_socket(path, SOCK_STREAM, Access{}, kNoWait, socket, text);
   }
 
   const RuntimeDirectory runtime;
