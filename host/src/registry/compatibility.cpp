@@ -6,7 +6,9 @@
 #include <set>
 #include <utility>
 
+#include "config/text_check.h"
 #include "ipc/property.h"
+#include "registry/sanitizer.h"
 #include "registry/search_path.h"
 
 namespace cdmf::ipc::registry {
@@ -16,6 +18,22 @@ std::string in_hex(std::uint32_t number) {
   char text[16];
   std::snprintf(text, sizeof text, "0x%08x", number);
   return text;
+}
+
+// A count past these is damage, and reading on would leave the plugin's memory.
+constexpr std::size_t kPropertyCountMax = 1024;
+constexpr std::size_t kChoiceCountMax = 256;
+
+/// A key that every transport has: neither a type nor an option may be called so.
+bool is_common_key(std::string_view name) {
+  const auto rows = common_properties();
+  return name == "type" || name == "endpoint" ||
+         std::any_of(rows.begin(), rows.end(), [name](const cdmf_property& row) { return name == row.name; });
+}
+
+/// It is printed on terminals and into YAML: UTF-8 in one line.
+bool is_printable(std::string_view text) {
+  return text.find_first_of("\t\r\n") == std::string_view::npos && !config::find_text_fault(text);
 }
 
 std::string version(unsigned major, unsigned minor) { return std::to_string(major) + "." + std::to_string(minor); }
@@ -77,7 +95,14 @@ class Checker {
                                                          {"license", plugin_.license},
                                                          {"summary", plugin_.summary}};
     for (const auto& [field, text] : texts) {
-      if (text == nullptr) add(std::string(field) + " is NULL");
+      if (text == nullptr) {
+        add(std::string(field) + " is NULL");
+      } else if (!is_printable(text)) {
+        add(std::string(field) + " is not one line of UTF-8");
+      }
+    }
+    if (plugin_.type != nullptr && is_common_key(plugin_.type)) {
+      add("type: \"" + std::string(plugin_.type) + "\" is the name of a key that every transport has");
     }
     if (plugin_.type != nullptr && plugin_.type != expected_type_) {
       add("type: plugin \"" + std::string(plugin_.type) + "\", file name \"" + std::string(expected_type_) + '"');
@@ -108,6 +133,10 @@ class Checker {
 
   void check_properties() {
     if (plugin_.property_count != 0 && plugin_.properties == nullptr) return add("properties is NULL");
+    if (plugin_.property_count > kPropertyCountMax) {
+      return differ("property_count", std::to_string(plugin_.property_count),
+                    "at most " + std::to_string(kPropertyCountMax));
+    }
     std::set<std::string_view> names;
     for (std::size_t i = 0; i < plugin_.property_count; ++i) {
       const cdmf_property& row = plugin_.properties[i];
@@ -127,15 +156,17 @@ class Checker {
 
   void check_property(const cdmf_property& row, const std::string& at) {
     if (row.type > CDMF_PROPERTY_TEXT) return add(at + ": type " + std::to_string(row.type) + " is unknown");
-    if (row.summary == nullptr || *row.summary == '\0') add(at + ": summary is empty");
-    const auto is_reserved = [&row](const cdmf_property& common) { return std::string_view(common.name) == row.name; };
-    const auto common = common_properties();
-    if (std::any_of(common.begin(), common.end(), is_reserved) || std::string_view(row.name) == "type" ||
-        std::string_view(row.name) == "endpoint") {
-      add(at + ": the name is taken by a key that every transport has");
+    if (row.summary == nullptr || *row.summary == '\0') {
+      add(at + ": summary is empty");
+    } else if (!is_printable(row.summary)) {
+      add(at + ": summary is not one line of UTF-8");
     }
-    if (row.type == CDMF_PROPERTY_CHOICE && (row.choices == nullptr || row.choices[0] == nullptr)) {
-      return add(at + ": choices is empty");
+    if (is_common_key(row.name)) add(at + ": the name is taken by a key that every transport has");
+    if (row.type == CDMF_PROPERTY_CHOICE && !check_choices(row, at)) return;
+    const bool has_limits = row.minimum != nullptr || row.maximum != nullptr;
+    if (has_limits && row.type != CDMF_PROPERTY_INT && row.type != CDMF_PROPERTY_SIZE &&
+        row.type != CDMF_PROPERTY_DURATION) {
+      return add(at + ": minimum and maximum are for INT, SIZE and DURATION only");
     }
     if ((row.flags & CDMF_PROPERTY_ROLE) != 0 && row.type != CDMF_PROPERTY_BOOL) {
       add(at + ": CDMF_PROPERTY_ROLE is for BOOL only");
@@ -143,10 +174,32 @@ class Checker {
     if (!check_limits(row, at)) return;
     if ((row.flags & CDMF_PROPERTY_REQUIRED) != 0 && row.default_text != nullptr) {
       add(at + ": is required, so default_text has no use");
-    } else if (row.default_text != nullptr) {
+    } else if (row.default_text == nullptr) {
+      // The driver would be given a number that nobody chose.
+      constexpr std::uint32_t kMayHaveNone = CDMF_PROPERTY_REQUIRED | CDMF_PROPERTY_ROLE;
+      if ((row.flags & kMayHaveNone) == 0 && row.type != CDMF_PROPERTY_TEXT) add(at + ": default_text is NULL");
+    } else {
       const ParsedValue value = check_value(row, row.default_text);
       if (!value.problem.empty()) add(at + ": default_text: " + value.problem);
     }
+  }
+
+  bool check_choices(const cdmf_property& row, const std::string& at) {
+    if (row.choices == nullptr || row.choices[0] == nullptr) {
+      add(at + ": choices is empty");
+      return false;
+    }
+    std::set<std::string_view> words;
+    for (std::size_t i = 0; row.choices[i] != nullptr; ++i) {
+      const std::string_view word = row.choices[i];
+      if (i == kChoiceCountMax) {
+        add(at + ": choices has no end within " + std::to_string(kChoiceCountMax) + " words");
+        return false;
+      }
+      if (word.empty() || !is_printable(word)) add(at + ": choices[" + std::to_string(i) + "] is no word");
+      if (!words.insert(word).second) add(at + ": choices names \"" + std::string(word) + "\" twice");
+    }
+    return true;
   }
 
   bool check_limits(const cdmf_property& row, const std::string& at) {
@@ -184,20 +237,6 @@ std::string Mismatches::text() const {
   std::string text;
   for (const std::string& field : fields) text += (text.empty() ? "" : "; ") + field;
   return hint.empty() ? text : text + "; " + hint;
-}
-
-std::string sanitizer_names(std::uint32_t flags) {
-  constexpr std::pair<std::uint32_t, const char*> kNames[] = {{CDMF_BUILD_ASAN, "AddressSanitizer"},
-                                                              {CDMF_BUILD_TSAN, "ThreadSanitizer"},
-                                                              {CDMF_BUILD_MSAN, "MemorySanitizer"}};
-  std::string text;
-  for (const auto& [flag, name] : kNames) {
-    if ((flags & flag) == 0) continue;
-    flags &= ~flag;
-    text += (text.empty() ? "" : ", ") + std::string(name);
-  }
-  if (flags != 0) text += (text.empty() ? "" : ", ") + std::string("unknown ") + in_hex(flags);
-  return text.empty() ? "none" : text;
 }
 
 Mismatches find_mismatches(const cdmf_plugin& plugin, std::size_t readable_bytes, std::string_view expected_type,

@@ -20,12 +20,9 @@ struct Mismatches {
 
 /// readable_bytes   bytes behind `plugin` that may be read: the size of the symbol; 0 when it is not known
 /// expected_type    as the file's name says
-/// host_sanitizers  CDMF_BUILD_… of this program
+/// host_sanitizers  CDMF_BUILD_… whose runtimes are in this process
 /// Of a descriptor with another magic or major only the fields that say so are read: the rest may mean anything.
 Mismatches find_mismatches(const cdmf_plugin& plugin, std::size_t readable_bytes, std::string_view expected_type,
                            std::uint32_t host_sanitizers);
-
-/// "AddressSanitizer, ThreadSanitizer", or "none".
-std::string sanitizer_names(std::uint32_t flags);
 
 }  // namespace cdmf::ipc::registry

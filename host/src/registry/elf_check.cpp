@@ -146,19 +146,7 @@ std::vector<std::string> needed_libraries(int fd, const std::vector<Segment>& se
   return names;
 }
 
-std::uint32_t sanitizer_of(const std::string& library) {
-  constexpr std::pair<const char*, std::uint32_t> kRuntimes[] = {{"libasan.so", CDMF_BUILD_ASAN},
-                                                                 {"libclang_rt.asan", CDMF_BUILD_ASAN},
-                                                                 {"libtsan.so", CDMF_BUILD_TSAN},
-                                                                 {"libclang_rt.tsan", CDMF_BUILD_TSAN},
-                                                                 {"libclang_rt.msan", CDMF_BUILD_MSAN}};
-  for (const auto& [prefix, flag] : kRuntimes) {
-    if (library.rfind(prefix, 0) == 0) return flag;
-  }
-  return 0;
-}
-
-ElfFacts refused(std::string problem) { return {std::move(problem), 0}; }
+ElfFacts refused(std::string problem) { return {std::move(problem), {}}; }
 
 }  // namespace
 
@@ -194,7 +182,7 @@ ElfFacts examine_elf(int fd) {
   }
 
   ElfFacts facts;
-  for (const std::string& library : needed_libraries(fd, segments)) facts.sanitizers |= sanitizer_of(library);
+  facts.needed = needed_libraries(fd, segments);
   return facts;
 }
 

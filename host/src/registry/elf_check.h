@@ -2,16 +2,14 @@
 // registry/elf_check.h: reads the headers of a library before the loader sees it. The loader's own words for a file
 // that is not a library are poor, a truncated one can end the process, and so does a plugin with a sanitizer that this
 // program lacks: its runtime stops the process as soon as it is loaded.
-#include <cstdint>
 #include <string>
-
-#include "ipc/plugin_abi.h"
+#include <vector>
 
 namespace cdmf::ipc::registry {
 
 struct ElfFacts {
-  std::string problem;           // Empty: a complete library for this machine.
-  std::uint32_t sanitizers = 0;  // CDMF_BUILD_… whose runtime it asks for.
+  std::string problem;              // Empty: a complete library for this machine.
+  std::vector<std::string> needed;  // Libraries that it asks for by name.
 };
 
 /// fd is an open regular file. Bytes are read at offsets; the position of fd does not matter. Never trusts a number in

@@ -18,6 +18,8 @@
 #include <system_error>
 #include <utility>
 
+#include "registry/sanitizer.h"
+
 namespace cdmf::ipc::registry {
 namespace {
 
@@ -80,7 +82,9 @@ std::string loader_text(std::string_view text) {
 /// The loader's text may be translated; an unknown one gets no hint.
 std::string with_hint(std::string text) {
   const auto has = [&text](const char* words) { return text.find(words) != std::string::npos; };
-  if (has("undefined symbol")) {
+  if (std::string runtime = explain_missing_runtime(text); !runtime.empty()) {
+    text += "; " + runtime;
+  } else if (has("undefined symbol")) {
     text += "; it uses something that it does not bring along: link it with -Wl,-z,defs to find out what";
   } else if (has("version `")) {
     text += "; it was built against newer libraries than this machine has";

@@ -21,6 +21,7 @@
 #include "registry/elf_check.h"
 #include "registry/library.h"
 #include "registry/path_safety.h"
+#include "registry/sanitizer.h"
 #include "registry/search_path.h"
 
 namespace cdmf::ipc {
@@ -30,7 +31,6 @@ namespace fs = std::filesystem;
 using registry::SearchFolder;
 
 constexpr const char* kBuiltIn = "built in";
-constexpr std::uint32_t kHostSanitizers = sdk::build_flags();
 
 std::string in_quotes(std::string_view text) { return '"' + std::string(text) + '"'; }
 
@@ -62,7 +62,7 @@ std::string describe_missing_symbol(const registry::Library& library, const regi
 }
 
 /// Checks that need no loading; empty when the loader may have the file.
-std::string check_file(const std::string& path, std::uint32_t& sanitizers) {
+std::string check_file(const std::string& path) {
   // O_NONBLOCK: a pipe would otherwise wait for a writer.
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (fd < 0) return "cannot be opened: " + std::generic_category().message(errno);
@@ -71,8 +71,8 @@ std::string check_file(const std::string& path, std::uint32_t& sanitizers) {
   registry::ElfFacts facts;
   if (regular) facts = registry::examine_elf(fd);
   ::close(fd);
-  sanitizers = facts.sanitizers;
-  return regular ? facts.problem : "is not a regular file";
+  if (!regular) return "is not a regular file";
+  return facts.problem.empty() ? registry::find_missing_runtime(facts.needed) : facts.problem;
 }
 
 }  // namespace
@@ -114,13 +114,8 @@ struct TransportRegistry::State {
       loaded.reason = "cannot be opened: " + error.message();
       return loaded;
     }
-    std::uint32_t sanitizers = 0;
     loaded.reason = check_safety(canonical_folder.string(), canonical.string());
-    if (loaded.reason.empty()) loaded.reason = check_file(canonical.string(), sanitizers);
-    if (loaded.reason.empty() && (sanitizers & ~kHostSanitizers) != 0) {
-      loaded.reason = "sanitizers: plugin " + registry::sanitizer_names(sanitizers) + ", host " +
-                      registry::sanitizer_names(kHostSanitizers) + "; build both with the same sanitizer, or neither";
-    }
+    if (loaded.reason.empty()) loaded.reason = check_file(canonical.string());
     if (!loaded.reason.empty()) return loaded;
 
     const registry::LibraryResult result = registry::load_library(canonical.string());
@@ -135,7 +130,7 @@ struct TransportRegistry::State {
     }
     const auto* plugin = static_cast<const cdmf_plugin*>(symbol.address);
     const registry::Mismatches mismatches =
-        registry::find_mismatches(*plugin, symbol.size_bytes, type, kHostSanitizers);
+        registry::find_mismatches(*plugin, symbol.size_bytes, type, registry::present_sanitizers());
     if (!mismatches.empty()) {
       loaded.reason = "does not fit this host: " + mismatches.text();
       return loaded;
@@ -151,7 +146,7 @@ struct TransportRegistry::State {
       Loaded& loaded = builtin[type];
       if (loaded.path.empty()) {
         loaded.path = kBuiltIn;
-        const auto mismatches = registry::find_mismatches(*plugin, 0, type, kHostSanitizers);
+        const auto mismatches = registry::find_mismatches(*plugin, 0, type, registry::present_sanitizers());
         if (mismatches.empty()) {
           loaded.plugin = plugin;
         } else {

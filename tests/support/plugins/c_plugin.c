@@ -171,7 +171,8 @@ static const cdmf_build_info build = {sizeof(cdmf_build_info), TEST_BUILD_FLAGS,
 
 #ifdef TEST_BAD_TABLE
 static const char* const nothing[] = {NULL};
-static const cdmf_property properties[] = {
+static const char* const doubled[] = {"a", "", "a", NULL};
+static __attribute__((unused)) const cdmf_property properties[] = {
     ROW(CDMF_PROPERTY_INT, 0, "twice", "1", NULL, NULL, NULL, "Is there twice."),
     ROW(CDMF_PROPERTY_INT, 0, "twice", "1", NULL, NULL, NULL, "Is there twice."),
     ROW(CDMF_PROPERTY_INT, 0, "too_small", "1", "2", "4", NULL, "Default below the minimum."),
@@ -184,13 +185,29 @@ static const cdmf_property properties[] = {
     ROW(CDMF_PROPERTY_INT, CDMF_PROPERTY_REQUIRED, "asked_for", "1", NULL, NULL, NULL, "Required with a default."),
     ROW(CDMF_PROPERTY_INT, CDMF_PROPERTY_ROLE, "alias", "1", NULL, NULL, NULL, "An alias of role that is no BOOL."),
     ROW(CDMF_PROPERTY_BOOL, 0, "Shouting", "true", NULL, NULL, NULL, "Not snake_case."),
+    ROW(CDMF_PROPERTY_CHOICE, 0, "echo", "a", NULL, NULL, doubled, "A choice twice, and an empty one."),
+    ROW(CDMF_PROPERTY_TEXT, 0, "bounded", "a", "a", "b", NULL, "Limits of a text."),
+    ROW(CDMF_PROPERTY_DURATION, 0, "open", NULL, NULL, NULL, NULL, "No default."),
+    ROW(CDMF_PROPERTY_BOOL, 0, "loud", "true", NULL, NULL, NULL, "Rings the \a bell."),
+    ROW(CDMF_PROPERTY_BOOL, 0, "unsure", "maybe", NULL, NULL, NULL, "A default that is no BOOL."),
+    ROW(CDMF_PROPERTY_INT, CDMF_PROPERTY_POWER_OF_TWO, "uneven", "12", NULL, NULL, NULL, "No power of two."),
+    ROW(CDMF_PROPERTY_BOOL, 0, NULL, "true", NULL, NULL, NULL, "Has no name."),
+    {8, CDMF_PROPERTY_BOOL, 0, 0, "cut", "true", NULL, NULL, NULL, "Says that it is smaller than it is."},
+    ROW(CDMF_PROPERTY_BOOL, 0, "not_reached", "maybe", NULL, NULL, NULL, "Nobody knows where it starts."),
 };
 #else
-static const char* const modes[] = {"calm", "eager", NULL};
-static const cdmf_property properties[] = {
+static __attribute__((unused)) const char* const modes[] = {"calm", "eager", NULL};
+static __attribute__((unused)) const cdmf_property properties[] = {
     ROW(CDMF_PROPERTY_INT, CDMF_PROPERTY_POWER_OF_TWO, "depth", "8", "1", "1024", NULL, "How many at once."),
     ROW(CDMF_PROPERTY_CHOICE, 0, "mode", "calm", NULL, NULL, modes, "How it waits."),
 };
+#endif
+
+#ifndef TEST_PROPERTIES
+#define TEST_PROPERTIES properties
+#endif
+#ifndef TEST_PROPERTY_COUNT
+#define TEST_PROPERTY_COUNT (sizeof properties / sizeof properties[0])
 #endif
 
 #ifdef TEST_SHORT_SYMBOL
@@ -208,7 +225,7 @@ EXPORTED const cdmf_plugin TEST_SYMBOL = {.struct_size = TEST_STRUCT_SIZE,
                                           .license = "none",
                                           .summary = TEST_SUMMARY,
                                           .max_message_size_limit = 1048576,
-                                          .properties = properties,
-                                          .property_count = sizeof properties / sizeof properties[0],
+                                          .properties = TEST_PROPERTIES,
+                                          .property_count = TEST_PROPERTY_COUNT,
                                           .create = TEST_CREATE,
                                           .get_extension = get_extension};

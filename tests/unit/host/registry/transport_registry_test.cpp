@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <mutex>
 #include <string>
@@ -367,17 +368,48 @@ TEST_F(TransportRegistryTest, NamesEveryFieldThatDoesNotFit) {
 
 TEST_F(TransportRegistryTest, NamesEveryBadRowOfAPropertyTable) {
   const std::string text = refusal("bad_table");
-  for (const char* part :
-       {"properties[1] \"twice\" is there twice", "properties[2] \"too_small\": default_text: 1 is below the minimum 2",
-        "properties[3] \"upside_down\": minimum 4 is above maximum 2",
-        "properties[4] \"bad_limit\": minimum: expected a size", "properties[5] \"no_choice\": choices is empty",
-        "properties[6] \"send_timeout\": the name is taken by a key that every transport has",
-        "properties[7] \"odd\": type 77 is unknown", "properties[8] \"silent\": summary is empty",
-        "properties[9] \"asked_for\": is required, so default_text has no use",
-        "properties[10] \"alias\": CDMF_PROPERTY_ROLE is for BOOL only", "properties[11].name is not snake_case"}) {
+  for (const char* part : {"properties[1] \"twice\" is there twice",
+                           "properties[2] \"too_small\": default_text: 1 is below the minimum 2",
+                           "properties[3] \"upside_down\": minimum 4 is above maximum 2",
+                           "properties[4] \"bad_limit\": minimum: expected a size",
+                           "properties[5] \"no_choice\": choices is empty",
+                           "properties[6] \"send_timeout\": the name is taken by a key that every transport has",
+                           "properties[7] \"odd\": type 77 is unknown",
+                           "properties[8] \"silent\": summary is empty",
+                           "properties[9] \"asked_for\": is required, so default_text has no use",
+                           "properties[10] \"alias\": CDMF_PROPERTY_ROLE is for BOOL only",
+                           "properties[11].name is not snake_case",
+                           "properties[12] \"echo\": choices[1] is no word",
+                           "properties[12] \"echo\": choices names \"a\" twice",
+                           "properties[13] \"bounded\": minimum and maximum are for INT, SIZE and DURATION only",
+                           "properties[14] \"open\": default_text is NULL",
+                           "properties[15] \"loud\": summary is not one line of UTF-8",
+                           "properties[16] \"unsure\": default_text: expected true or false",
+                           "properties[17] \"uneven\": default_text: ",
+                           "properties[18].name is not snake_case",
+                           "properties[19].struct_size: plugin 8, host "}) {
     EXPECT_TRUE(has(text, part)) << part << " is not in: " << text;
   }
   EXPECT_FALSE(has(text, "properties[0]")) << text;
+  EXPECT_FALSE(has(text, "properties[20]")) << text;
+}
+
+TEST_F(TransportRegistryTest, RefusesATableThatIsMissingOrHasNoEnd) {
+  const std::string fit = "does not fit this host: ";
+  EXPECT_EQ(refusal("no_table"), fit + "properties is NULL");
+  EXPECT_EQ(refusal("endless_table"),
+            fit + "property_count: plugin " + std::to_string(SIZE_MAX) + ", host at most 1024");
+}
+
+TEST_F(TransportRegistryTest, RefusesATypeThatIsNamedLikeAKeyAndTextsOfSeveralLines) {
+  EXPECT_EQ(refusal("role"),
+            "does not fit this host: summary is not one line of UTF-8; type: \"role\" is the name of a key that every "
+            "transport has");
+}
+
+TEST_F(TransportRegistryTest, SaysWhichHostAPluginNeeds) {
+  EXPECT_EQ(refusal("newer_host"),
+            "does not fit this host: min_host_minor: plugin 7, host 0; use a host of ABI 1.7 or newer");
 }
 
 TEST_F(TransportRegistryTest, TellsAMissingSymbolFromThatOfAnotherVersion) {
@@ -406,9 +438,10 @@ TEST_F(TransportRegistryTest, KeepsTheLoadersOwnWords) {
 
 TEST_F(TransportRegistryTest, RefusesASanitizerThatItLacksBeforeItEndsTheProcess) {
   if (!std::filesystem::exists(built("sanitized"))) GTEST_SKIP() << "not built with this compiler or sanitizer";
-  EXPECT_EQ(refusal("sanitized"),
-            "sanitizers: plugin AddressSanitizer, host none; build both with the same sanitizer, "
-            "or neither");
+  const std::string text = refusal("sanitized");
+  EXPECT_TRUE(has(text, "needs the runtime of AddressSanitizer (libasan.so")) << text;
+  EXPECT_TRUE(has(text, "start the program with LD_PRELOAD=libasan.so")) << text;
+  EXPECT_TRUE(has(text, "or build the plugin without -fsanitize=address")) << text;
 }
 
 TEST_F(TransportRegistryTest, RefusesWhatIsNoLibraryForThisMachine) {
