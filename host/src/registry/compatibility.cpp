@@ -47,6 +47,7 @@ class Checker {
     if (readable_bytes != 0 && readable_bytes < sizeof(cdmf_plugin)) {
       differ("size of the symbol " CDMF_PLUGIN_SYMBOL, std::to_string(readable_bytes),
              "at least " + std::to_string(sizeof(cdmf_plugin)));
+      result_.hint = "its author exports a whole descriptor";
       return std::move(result_);
     }
     if (check_identity()) {
@@ -54,6 +55,9 @@ class Checker {
       check_build();
       check_functions();
       check_properties();
+    }
+    if (!result_.fields.empty() && result_.hint.empty()) {
+      result_.hint = "its author corrects the descriptor by what ipc/plugin_abi.h says";
     }
     return std::move(result_);
   }
@@ -106,6 +110,7 @@ class Checker {
     }
     if (plugin_.type != nullptr && plugin_.type != expected_type_) {
       add("type: plugin \"" + std::string(plugin_.type) + "\", file name \"" + std::string(expected_type_) + '"');
+      if (is_type_name(plugin_.type)) result_.hint = "name the file " + file_of_type(plugin_.type);
     }
     if (plugin_.max_message_size_limit == 0) add("max_message_size_limit is 0");
   }

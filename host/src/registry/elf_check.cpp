@@ -27,6 +27,8 @@ constexpr std::size_t kSegmentCountMax = 128;
 constexpr std::size_t kDynamicCountMax = 4096;
 constexpr std::size_t kStringBytesMax = std::size_t{1} << 20;
 
+constexpr char kCopyAgain[] = "; copy it there again";
+
 bool read_at(int fd, std::uint64_t offset, std::span<std::byte> bytes) {
   std::size_t filled = 0;
   while (filled < bytes.size()) {
@@ -103,7 +105,7 @@ std::string compare_with_own(const Header& header) {
   if (header.e_machine != own.e_machine) {
     differ("machine", machine_name(header.e_machine), machine_name(own.e_machine));
   }
-  return text.empty() ? text : "is built for another machine: " + text;
+  return text.empty() ? text : "is built for another machine: " + text + "; build it for this one";
 }
 
 /// Offset in the file of an address that the program would see; segments are already checked to lie in the file.
@@ -155,29 +157,30 @@ ElfFacts examine_elf(int fd) {
   if (::fstat(fd, &status) != 0) return refused("cannot be examined: " + std::generic_category().message(errno));
   const auto file_bytes = static_cast<std::uint64_t>(status.st_size);
 
+  if (file_bytes == 0) return refused(std::string("is empty") + kCopyAgain);
   unsigned char magic[SELFMAG] = {};
   if (!read_at(fd, 0, std::as_writable_bytes(std::span(magic))) || std::memcmp(magic, ELFMAG, SELFMAG) != 0) {
-    return refused("is not an ELF file");
+    return refused("is not an ELF file; put the built library there");
   }
   std::vector<Header> headers(1);
-  if (!read_objects(fd, 0, headers)) return refused("is truncated in its header");
+  if (!read_objects(fd, 0, headers)) return refused(std::string("is truncated in its header") + kCopyAgain);
   const Header& header = headers[0];
   if (std::string difference = compare_with_own(header); !difference.empty()) return refused(std::move(difference));
-  if (header.e_type != ET_DYN) return refused("is an ELF file, but no shared library");
+  if (header.e_type != ET_DYN) return refused("is an ELF file, but no shared library; link it with -shared");
 
   if (header.e_phentsize != sizeof(Segment) || header.e_phnum == 0 || header.e_phnum > kSegmentCountMax) {
-    return refused("has a damaged header");
+    return refused(std::string("has a damaged header") + kCopyAgain);
   }
   std::vector<Segment> segments(header.e_phnum);
   if (!fits(header.e_phoff, segments.size() * sizeof(Segment), file_bytes) ||
       !read_objects(fd, header.e_phoff, segments)) {
-    return refused("is truncated: its segment table lies past its end");
+    return refused(std::string("is truncated: its segment table lies past its end") + kCopyAgain);
   }
   for (const Segment& segment : segments) {
     const bool in_file = segment.p_type == PT_LOAD || segment.p_type == PT_DYNAMIC;
     if (in_file && !fits(segment.p_offset, segment.p_filesz, file_bytes)) {
       return refused("is truncated: it has " + std::to_string(file_bytes) + " bytes, and a segment ends at " +
-                     std::to_string(segment.p_offset + segment.p_filesz));
+                     std::to_string(segment.p_offset + segment.p_filesz) + kCopyAgain);
     }
   }
 

@@ -89,7 +89,7 @@ std::string with_hint(std::string text) {
   } else if (has("version `")) {
     text += "; it was built against newer libraries than this machine has";
   } else if (has("cannot open shared object file")) {
-    text += "; install the library that it needs";
+    text += "; install the library that it needs, or link the plugin with an rpath to it";
   }
   return text;
 }

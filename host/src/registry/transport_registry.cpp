@@ -50,15 +50,27 @@ bool exists(const std::string& path) {
 std::string describe_missing_symbol(const registry::Library& library, const registry::Symbol& symbol) {
   std::string text = "does not export " CDMF_PLUGIN_SYMBOL;
   if (!symbol.defined_in.empty()) {
-    return text + "; the one found belongs to " + in_quotes(symbol.defined_in) + ", which it depends on";
+    return text + "; the one found belongs to " + in_quotes(symbol.defined_in) +
+           ", which it depends on; an author writes CDMF_EXPORT_TRANSPORT(...) in the plugin itself";
   }
   for (unsigned major = 0; major < 100; ++major) {
     const std::string other = "cdmf_plugin_v" + std::to_string(major);
     if (library.symbol(other).address == nullptr) continue;
     return text + ", but " + other + ": it was built for ABI " + std::to_string(major) + ", this host has " +
-           std::to_string(CDMF_ABI_MAJOR) + "." + std::to_string(CDMF_ABI_MINOR);
+           std::to_string(CDMF_ABI_MAJOR) + "." + std::to_string(CDMF_ABI_MINOR) +
+           "; rebuild it with the headers of cdmf " + std::to_string(CDMF_ABI_MAJOR) + ".x";
   }
   return text + "; an author writes CDMF_EXPORT_TRANSPORT(...) once, in the plugin's entry file";
+}
+
+/// What stands in the place of a library.
+std::string describe_kind(mode_t mode) {
+  const char* const kind = S_ISDIR(mode)                    ? "is a folder"
+                           : S_ISFIFO(mode)                 ? "is a pipe"
+                           : S_ISSOCK(mode)                 ? "is a socket"
+                           : S_ISCHR(mode) || S_ISBLK(mode) ? "is a device"
+                                                            : "is not a regular file";
+  return std::string(kind) + "; put the built library there, or a link to it";
 }
 
 /// Checks that need no loading; empty when the loader may have the file.
@@ -67,11 +79,12 @@ std::string check_file(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (fd < 0) return "cannot be opened: " + std::generic_category().message(errno);
   struct stat status {};
-  const bool regular = ::fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
+  const bool examined = ::fstat(fd, &status) == 0;
   registry::ElfFacts facts;
-  if (regular) facts = registry::examine_elf(fd);
+  if (examined && S_ISREG(status.st_mode)) facts = registry::examine_elf(fd);
   ::close(fd);
-  if (!regular) return "is not a regular file";
+  if (!examined) return "cannot be examined";
+  if (!S_ISREG(status.st_mode)) return describe_kind(status.st_mode);
   return facts.problem.empty() ? registry::find_missing_runtime(facts.needed) : facts.problem;
 }
 
@@ -112,6 +125,13 @@ struct TransportRegistry::State {
     const fs::path canonical = error ? fs::path() : fs::canonical(named, error);
     if (error) {
       loaded.reason = "cannot be opened: " + error.message();
+      if (fs::is_symlink(fs::symlink_status(named, error)))
+        loaded.reason += "; let the link point to the built library";
+      return loaded;
+    }
+    struct stat status {};
+    if (::stat(canonical.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
+      loaded.reason = describe_kind(status.st_mode);  // Before its owner and mode: a device has none that would help.
       return loaded;
     }
     loaded.reason = check_safety(canonical_folder.string(), canonical.string());

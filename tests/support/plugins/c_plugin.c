@@ -26,6 +26,9 @@
 #ifndef TEST_SUMMARY
 #define TEST_SUMMARY "Carries nothing."
 #endif
+#ifndef TEST_CAPABILITIES
+#define TEST_CAPABILITIES 0
+#endif
 #ifndef TEST_CREATE
 #define TEST_CREATE create
 #endif
@@ -159,6 +162,11 @@ static __attribute__((unused)) cdmf_status create(const cdmf_host* host, const c
 #endif
 }
 
+#ifdef TEST_CRASHES
+// Ends every process that loads it.
+static __attribute__((constructor)) void crash(void) { abort(); }
+#endif
+
 static const void* get_extension(const char* name) {
   (void)name;
   return NULL;
@@ -224,6 +232,7 @@ EXPORTED const cdmf_plugin TEST_SYMBOL = {.struct_size = TEST_STRUCT_SIZE,
                                           .vendor = "cdmf tests",
                                           .license = "none",
                                           .summary = TEST_SUMMARY,
+                                          .capabilities = TEST_CAPABILITIES,
                                           .max_message_size_limit = 1048576,
                                           .properties = TEST_PROPERTIES,
                                           .property_count = TEST_PROPERTY_COUNT,

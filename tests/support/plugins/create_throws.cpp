@@ -28,7 +28,8 @@ class ThrowingDriver : public Driver {
 };
 
 constexpr TransportDescription kDescription{
-    .type = "create_throws", .vendor = "cdmf tests", .license = "none", .summary = "Cannot be made."};
+    .type = "create_throws", .vendor = "cdmf tests", .license = "none", .summary = "Cannot be made.",
+    .capabilities = CDMF_CAP_INTER_PROCESS};
 
 }  // namespace
 

@@ -70,6 +70,8 @@ class TransportRegistryTest : public testing::Test {
   std::string log_;
 };
 
+constexpr char kAuthor[] = "; its author corrects the descriptor by what ipc/plugin_abi.h says";
+
 bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 // ---- Use
@@ -197,7 +199,8 @@ TEST_F(TransportRegistryTest, TakesTheFirstFolderAndListsTheOthersAsShadowed) {
   ASSERT_EQ(records.size(), 3U);
   EXPECT_EQ(records[0].type, "extra");
   EXPECT_EQ(records[0].status, PluginStatus::REFUSED);
-  EXPECT_EQ(records[0].reason, "does not fit this host: type: plugin \"good\", file name \"extra\"");
+  EXPECT_EQ(records[0].reason,
+            "does not fit this host: type: plugin \"good\", file name \"extra\"; name the file libcdmf_good.so");
   EXPECT_EQ(records[1].path, file("good"));
   EXPECT_EQ(records[1].status, PluginStatus::LOADED);
   EXPECT_EQ(records[1].plugin, registry.find("good").value);
@@ -213,7 +216,7 @@ TEST_F(TransportRegistryTest, DoesNotFallThroughToALaterFolderWhenTheFirstPlugin
   TransportRegistry registry(options({folder_, second}));
   const auto found = registry.find("good");
   EXPECT_EQ(found.error, TransportError::PLUGIN_ERROR);
-  EXPECT_EQ(found.error_message, "plugin \"" + file("good") + "\" is not an ELF file");
+  EXPECT_EQ(found.error_message, "plugin \"" + file("good") + "\" is not an ELF file; put the built library there");
 }
 
 TEST_F(TransportRegistryTest, LooksAgainAfterAFailure) {
@@ -344,16 +347,18 @@ TEST_F(TransportRegistryTest, WarnsOnceAndLoadsWhenToldSo) {
 
 TEST_F(TransportRegistryTest, NamesTheFieldThatDoesNotFit) {
   const std::string fit = "does not fit this host: ";
-  EXPECT_EQ(refusal("other_type"), fit + "type: plugin \"good\", file name \"other_type\"");
+  EXPECT_EQ(refusal("other_type"),
+            fit + "type: plugin \"good\", file name \"other_type\"; name the file libcdmf_good.so");
   EXPECT_EQ(refusal("other_magic"),
             fit + "magic: plugin 0x12345678, host 0x43444d46; it is no cdmf plugin, or is damaged");
   EXPECT_EQ(refusal("other_major"), fit +
                                         "abi_major: plugin 2, host 1; ABI version: plugin 2.0, host 1.0; rebuild it "
                                         "with the headers of cdmf 1.x");
   EXPECT_EQ(refusal("small_struct"),
-            fit + "struct_size: plugin 16, host at least " + std::to_string(sizeof(cdmf_plugin)));
-  EXPECT_EQ(refusal("short_symbol"),
-            fit + "size of the symbol cdmf_plugin_v1: plugin 4, host at least " + std::to_string(sizeof(cdmf_plugin)));
+            fit + "struct_size: plugin 16, host at least " + std::to_string(sizeof(cdmf_plugin)) + kAuthor);
+  EXPECT_EQ(refusal("short_symbol"), fit + "size of the symbol cdmf_plugin_v1: plugin 4, host at least " +
+                                         std::to_string(sizeof(cdmf_plugin)) +
+                                         "; its author exports a whole descriptor");
 }
 
 TEST_F(TransportRegistryTest, NamesEveryFieldThatDoesNotFit) {
@@ -396,15 +401,16 @@ TEST_F(TransportRegistryTest, NamesEveryBadRowOfAPropertyTable) {
 
 TEST_F(TransportRegistryTest, RefusesATableThatIsMissingOrHasNoEnd) {
   const std::string fit = "does not fit this host: ";
-  EXPECT_EQ(refusal("no_table"), fit + "properties is NULL");
+  EXPECT_EQ(refusal("no_table"), fit + "properties is NULL" + kAuthor);
   EXPECT_EQ(refusal("endless_table"),
-            fit + "property_count: plugin " + std::to_string(SIZE_MAX) + ", host at most 1024");
+            fit + "property_count: plugin " + std::to_string(SIZE_MAX) + ", host at most 1024" + kAuthor);
 }
 
 TEST_F(TransportRegistryTest, RefusesATypeThatIsNamedLikeAKeyAndTextsOfSeveralLines) {
   EXPECT_EQ(refusal("role"),
-            "does not fit this host: summary is not one line of UTF-8; type: \"role\" is the name of a key that every "
-            "transport has");
+            std::string("does not fit this host: summary is not one line of UTF-8; type: \"role\" is the name of a key "
+                        "that every transport has") +
+                kAuthor);
 }
 
 TEST_F(TransportRegistryTest, SaysWhichHostAPluginNeeds) {
@@ -415,7 +421,7 @@ TEST_F(TransportRegistryTest, SaysWhichHostAPluginNeeds) {
 TEST_F(TransportRegistryTest, TellsAMissingSymbolFromThatOfAnotherVersion) {
   EXPECT_EQ(refusal("other_symbol"),
             "does not export cdmf_plugin_v1, but cdmf_plugin_v7: it was built for ABI 7, this "
-            "host has 1.0");
+            "host has 1.0; rebuild it with the headers of cdmf 1.x");
   EXPECT_EQ(refusal("no_symbol"),
             "does not export cdmf_plugin_v1; an author writes CDMF_EXPORT_TRANSPORT(...) once, in "
             "the plugin's entry file");
@@ -452,9 +458,9 @@ TEST_F(TransportRegistryTest, RefusesWhatIsNoLibraryForThisMachine) {
     const std::string text = registry.find("x").error_message;
     return text.substr(std::min(text.size(), std::string("plugin \"" + file("x") + "\" ").size()));
   };
-  EXPECT_EQ(refusal_of(""), "is not an ELF file");
-  EXPECT_EQ(refusal_of("#!/bin/sh\n"), "is not an ELF file");
-  EXPECT_EQ(refusal_of(good.substr(0, 40)), "is truncated in its header");
+  EXPECT_EQ(refusal_of(""), "is empty; copy it there again");
+  EXPECT_EQ(refusal_of("#!/bin/sh\n"), "is not an ELF file; put the built library there");
+  EXPECT_EQ(refusal_of(good.substr(0, 40)), "is truncated in its header; copy it there again");
   EXPECT_TRUE(has(refusal_of(good.substr(0, 100)), "is truncated: its segment table"))
       << refusal_of(good.substr(0, 100));
   EXPECT_TRUE(has(refusal_of(good.substr(0, 4000)), "is truncated: it has 4000 bytes"));
@@ -466,17 +472,43 @@ TEST_F(TransportRegistryTest, RefusesWhatIsNoLibraryForThisMachine) {
   EXPECT_TRUE(has(refusal_of(bits), "is built for another machine: class "));
   std::string program = good;
   program[16] = 2;  // e_type: ET_EXEC.
-  EXPECT_EQ(refusal_of(program), "is an ELF file, but no shared library");
+  EXPECT_EQ(refusal_of(program), "is an ELF file, but no shared library; link it with -shared");
+}
+
+// Would catch: a cut that is only noticed by a fault inside the loader.
+TEST_F(TransportRegistryTest, RefusesOrLoadsEveryLengthOfAFile) {
+  const std::string good = read_bytes(built("good"));
+  std::size_t loaded = 0;
+  std::size_t refused = 0;
+  for (std::size_t length = 0; length < good.size(); length += good.size() / 97) {
+    temp_.write("plugins/libcdmf_good.so", good.substr(0, length));
+    ASSERT_EQ(::chmod(file("good").c_str(), 0600), 0);
+    TransportRegistry registry(options());
+    const auto found = registry.find("good");
+    ++(found ? loaded : refused);
+    EXPECT_TRUE(found || has(found.error_message, "copy it there again")) << length << ": " << found.error_message;
+    std::filesystem::remove(file("good"));  // A fresh file each time: writing into a loaded one would be another test.
+  }
+  EXPECT_GT(refused, 30U);
+  EXPECT_GT(loaded, 0U) << "what follows the last segment is not needed";
 }
 
 TEST_F(TransportRegistryTest, RefusesWhatIsNoRegularFile) {
   temp_.add_folder("plugins/libcdmf_folder.so");
   ASSERT_EQ(::mkfifo(file("pipe").c_str(), 0600), 0);
   std::filesystem::create_symlink("nothing", file("dangling"));
+  std::filesystem::create_symlink("/dev/null", file("device"));
+  std::filesystem::create_symlink("libcdmf_loop.so", file("loop"));
   TransportRegistry registry(options());
-  EXPECT_TRUE(has(registry.find("folder").error_message, "is not a regular file"));
-  EXPECT_TRUE(has(registry.find("pipe").error_message, "is not a regular file"));
-  EXPECT_TRUE(has(registry.find("dangling").error_message, "cannot be opened: No such file or directory"));
+  EXPECT_TRUE(
+      has(registry.find("folder").error_message, "\" is a folder; put the built library there, or a link to it"));
+  EXPECT_TRUE(has(registry.find("pipe").error_message, "\" is a pipe; put the built library there"));
+  EXPECT_TRUE(has(registry.find("dangling").error_message,
+                  "cannot be opened: No such file or directory; let the link point to the built library"));
+  EXPECT_TRUE(has(registry.find("device").error_message, "\" is a device; put the built library there"));
+  EXPECT_TRUE(has(registry.find("loop").error_message,
+                  "cannot be opened: Too many levels of symbolic links; let the "
+                  "link point to the built library"));
 }
 
 TEST_F(TransportRegistryTest, ListsBrokenPluginsBesideGoodOnes) {
@@ -489,7 +521,7 @@ TEST_F(TransportRegistryTest, ListsBrokenPluginsBesideGoodOnes) {
   EXPECT_EQ(records[0].status, PluginStatus::LOADED);
   EXPECT_EQ(records[1].status, PluginStatus::REFUSED);
   EXPECT_EQ(records[2].status, PluginStatus::REFUSED);
-  EXPECT_EQ(records[2].reason, "is not an ELF file");
+  EXPECT_EQ(records[2].reason, "is not an ELF file; put the built library there");
   EXPECT_EQ(records[2].plugin, nullptr);
 }
 
