@@ -316,24 +316,27 @@ std::size_t Link::receive(std::span<cdmf_view> views, Burst& burst) {
         ++count;
         break;
       case Parsed::Kind::kViolation:
-        say_goodbye(CDMF_PROTOCOL_ERROR, kNoWait);
-        finish(CDMF_PROTOCOL_ERROR, view);
+        finish_with_goodbye(CDMF_PROTOCOL_ERROR, parsed.problem, view);
         ++count;
         break;
       case Parsed::Kind::kIncomplete:
-        if (remote_end_ != CDMF_OK) {
-          if (remote_end_ == CDMF_PROTOCOL_ERROR) say_goodbye(remote_end_, kNoWait);
-          finish(remote_end_, view);
+        if (remote_end_ == CDMF_PROTOCOL_ERROR) {
+          finish_with_goodbye(remote_end_, "a packet larger than agreed", view);
           ++count;
-        } else if (limits_.packet_bytes != 0 && !buffer_.unread().empty()) {  // Cut by the end of its packet.
-          say_goodbye(CDMF_PROTOCOL_ERROR, kNoWait);
-          finish(CDMF_PROTOCOL_ERROR, view);
+        } else if (limits_.packet_bytes != 0 && !buffer_.unread().empty()) {
+          finish_with_goodbye(CDMF_PROTOCOL_ERROR, "a record cut by the end of its packet", view);
+          ++count;
+        } else if (remote_end_ != CDMF_OK) {
+          finish(remote_end_, view);
           ++count;
         } else if (const bool looked = readable_; !looked || !fill(parsed.bytes, MSG_DONTWAIT)) {
           const cdmf_status end = end_of_silence(looked);
           if (end == CDMF_OK) return count;
-          if (end == CDMF_TIMEOUT) say_goodbye(end, kNoWait);
-          finish(end, view);
+          if (end == CDMF_TIMEOUT) {
+            finish_with_goodbye(end, "a frame that does not go on (frame_timeout)", view);
+          } else {
+            finish(end, view);
+          }
           ++count;
         }
         break;
@@ -422,6 +425,13 @@ void Link::finish(cdmf_status reason, cdmf_view& view) {
   view.kind = CDMF_VIEW_PEER_DISCONNECTED;
   view.reason = reason;
   view.lost = lost;
+}
+
+/// For a peer that broke a rule: it is told, if it listens.
+void Link::finish_with_goodbye(cdmf_status reason, const char* problem, cdmf_view& view) {
+  problem_ = problem;
+  say_goodbye(reason, kNoWait);
+  finish(reason, view);
 }
 
 // ---- The end --------------------------------------------------------------------------------------------------------

@@ -85,6 +85,8 @@ class Link : public std::enable_shared_from_this<Link> {
   /// Fills views from the socket. The last one of the link is PEER_DISCONNECTED, after which the link is done.
   [[nodiscard]] std::size_t receive(std::span<cdmf_view> views, Burst& burst);
   [[nodiscard]] bool is_done() const noexcept { return done_; }
+  /// Which rule the peer broke, in words for a log; empty: none.
+  [[nodiscard]] const char* problem() const noexcept { return problem_; }
   /// Whether receive() may have more without another word of epoll.
   [[nodiscard]] bool has_more() const noexcept;
   bool queued = false;  ///< the driver's: in its list of links with something to do
@@ -107,6 +109,7 @@ class Link : public std::enable_shared_from_this<Link> {
   [[nodiscard]] bool fill(std::size_t needed, int flags);
   [[nodiscard]] cdmf_status end_of_silence(bool looked);
   void finish(cdmf_status reason, cdmf_view& view);
+  void finish_with_goodbye(cdmf_status reason, const char* problem, cdmf_view& view);
   void say_goodbye(cdmf_status reason, std::uint64_t deadline);
 
   const cdmf_peer id_;
@@ -141,6 +144,7 @@ class Link : public std::enable_shared_from_this<Link> {
   bool readable_ = false;
   bool done_ = false;
   cdmf_status remote_end_ = CDMF_OK;  // What ended the stream, once that was read.
+  const char* problem_ = "";
   bool abandoned_ = false;
 };
 

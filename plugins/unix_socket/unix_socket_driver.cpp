@@ -491,6 +491,10 @@ void UnixSocketDriver::forget(Link& link) {
   const auto found = watched_.find(&link);
   const std::shared_ptr<Link> last = std::move(found->second);
   watched_.erase(found);
+  if (last->problem()[0] != '\0') {
+    host_.log(CDMF_LOG_WARNING, address_, ": peer ", last->id(), " of user ", last->uid(), " sent ", last->problem(),
+              "; it is disconnected");
+  }
   const std::lock_guard lock(mutex_);
   links_.erase(last->id());
 }
