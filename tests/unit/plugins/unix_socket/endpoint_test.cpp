@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <vector>
 
 #include "child.h"
 #include "endpoint_path.h"
@@ -53,21 +54,181 @@ TEST(EndpointPath, TooLongAPathIsRefusedWithLimitAndLength) {
   }
 }
 
+std::string address_problem(const std::string& address) {
+  try {
+    (void)endpoint_address("/orders", address);
+  } catch (const ConfigError& problem) {
+    return problem.what();
+  }
+  return "";
+}
+
+TEST(EndpointAddress, HasFourForms) {
+  const RuntimeDirectory runtime;
+  EXPECT_EQ(endpoint_address("/orders", "auto").socket, endpoint_path("/orders").socket);
+  EXPECT_EQ(endpoint_address("/orders", "abstract").socket, "@cdmf-" + std::to_string(geteuid()) + "/orders");
+  EXPECT_EQ(endpoint_address("/orders", "@acme").socket, "@acme");
+  const EndpointPath given = endpoint_address("/orders", "/run/acme/orders.sock");
+  EXPECT_EQ(given.socket, "/run/acme/orders.sock");
+  EXPECT_EQ(given.directory, "/run/acme");
+  EXPECT_EQ(endpoint_address("/orders", "/orders").directory, "/");
+}
+
+TEST(EndpointAddress, ThatIsNoneIsRefusedWithTheForms) {
+  for (const char* const wrong : {"", "file", "orders.sock", "@", "/", "/run/acme/"}) {
+    EXPECT_NE(address_problem(wrong).find("abstract, /path/to/file, @name"), std::string::npos)
+        << wrong << ": " << address_problem(wrong);
+  }
+}
+
+TEST(EndpointAddress, ThatIsTooLongIsRefusedWithLimitAndLength) {
+  EXPECT_EQ(address_problem("/" + std::string(106, 'n')), "");
+  EXPECT_NE(address_problem("/" + std::string(107, 'n')).find("108 bytes, the limit is 107"), std::string::npos);
+  EXPECT_EQ(address_problem("@" + std::string(107, 'n')), "");
+  EXPECT_NE(address_problem("@" + std::string(108, 'n')).find("109 bytes, the limit is 108"), std::string::npos);
+}
+
+TEST(AccessOptions, AreReadOrRefused) {
+  EXPECT_EQ(parse_access("0660", "", "").mode, 0660u);
+  EXPECT_EQ(parse_access("0600", "0", "").group, 0u);
+  EXPECT_EQ(parse_access("0600", "root", "").group, 0u);
+  EXPECT_EQ(parse_access("0600", "", "7, 8,4294967294").uids, (std::vector<uid_t>{7, 8, 4294967294u}));
+  for (const char* const wrong : {"x", "7;8", ",7", "7,,8", "-1", "4294967295", "4294967296", "0x7"}) {
+    EXPECT_THROW((void)parse_access("0600", "", wrong), ConfigError) << wrong;
+  }
+  EXPECT_THROW((void)parse_access("0600", "no such group", ""), ConfigError);
+}
+
+TEST(AccessOptions, AdmitThisUserRootAndThoseListed) {
+  const Access access = parse_access("0600", "", "12345");
+  EXPECT_TRUE(access.admits(geteuid()));
+  EXPECT_TRUE(access.admits(0));
+  EXPECT_TRUE(access.admits(12345));
+  EXPECT_FALSE(access.admits(12346));
+  EXPECT_FALSE(access.admits(static_cast<uid_t>(-1)));  // What a kernel says that does not know.
+}
+
 class Endpoint : public ::testing::Test {
  protected:
-  cdmf_status listen(ListeningSocket& socket) {
+  cdmf_status listen(ListeningSocket& socket) { return listen(path, socket); }
+  cdmf_status listen(const EndpointPath& at, ListeningSocket& socket, const Access& access = {},
+                     int type = SOCK_STREAM) {
     ErrorText text(&error);
-    return ListeningSocket::open(path, {.backlog = 16}, socket, text);
+    return ListeningSocket::open(at, {.backlog = 16, .type = type, .access = access}, socket, text);
   }
-  cdmf_status connect(Fd& socket) {
+  cdmf_status connect(Fd& socket) { return connect(path, socket); }
+  cdmf_status connect(const EndpointPath& at, Fd& socket, int type = SOCK_STREAM, std::uint64_t deadline = kNoWait) {
     ErrorText text(&error);
-    return connect_socket(path, SOCK_STREAM, Access{}, kNoWait, socket, text);
+    return connect_socket(at, type, Access{}, deadline, socket, text);
+  }
+  /// A path in a folder of the test's own, which is there.
+  [[nodiscard]] EndpointPath given(const std::string& name = "given.sock") const {
+    return endpoint_address("/orders", runtime.path() + "/" + name);
+  }
+  [[nodiscard]] bool error_says(const std::string& words) const {
+    return std::string(error.message).find(words) != std::string::npos;
   }
 
   const RuntimeDirectory runtime;
   const EndpointPath path = endpoint_path("/orders");
   cdmf_error error{};
 };
+
+TEST_F(Endpoint, AtAGivenPathHasTheModeAndGroupAskedFor) {
+  ListeningSocket server;
+  ASSERT_EQ(listen(given(), server, parse_access("0660", std::to_string(getegid()), "")), CDMF_OK) << error.message;
+  struct stat found {};
+  ASSERT_EQ(stat(given().socket.c_str(), &found), 0);
+  EXPECT_EQ(found.st_mode & 07777, 0660u);
+  EXPECT_EQ(found.st_gid, getegid());
+  Fd socket;
+  EXPECT_EQ(connect(given(), socket), CDMF_OK) << error.message;
+  server.close();
+  EXPECT_FALSE(std::filesystem::exists(given().socket));
+  EXPECT_FALSE(std::filesystem::exists(given().lock));
+}
+
+TEST_F(Endpoint, AtAGivenPathNeedsItsFolder) {
+  ListeningSocket server;
+  Fd socket;
+  const EndpointPath missing = given("missing/x.sock");
+  EXPECT_EQ(listen(missing, server), CDMF_ENDPOINT_NOT_FOUND);
+  EXPECT_TRUE(error_says(runtime.path() + "/missing")) << error.message;
+  EXPECT_EQ(connect(missing, socket), CDMF_ENDPOINT_NOT_FOUND);
+  std::ofstream(runtime.path() + "/file") << "precious";
+  EXPECT_EQ(listen(given("file/x.sock"), server), CDMF_ENDPOINT_NOT_FOUND) << error.message;
+}
+
+TEST_F(Endpoint, AtAGivenPathIsRefusedInAFolderThatOthersMayChange) {
+  const std::string folder = runtime.path() + "/shared";
+  ASSERT_EQ(mkdir(folder.c_str(), 0700), 0);
+  ASSERT_EQ(chmod(folder.c_str(), 0777), 0);
+  ListeningSocket server;
+  Fd socket;
+  EXPECT_EQ(listen(given("shared/x.sock"), server), CDMF_PERMISSION_DENIED);
+  EXPECT_TRUE(error_says("chmod go-w")) << error.message;
+  EXPECT_EQ(connect(given("shared/x.sock"), socket), CDMF_PERMISSION_DENIED);
+  ASSERT_EQ(chmod(folder.c_str(), 01777), 0);  // Sticky, as /tmp: nobody can replace what is another's.
+  EXPECT_EQ(listen(given("shared/x.sock"), server), CDMF_OK) << error.message;
+  EXPECT_EQ(connect(given("shared/x.sock"), socket), CDMF_OK) << error.message;
+}
+
+TEST_F(Endpoint, AtAGivenPathLeavesFilesAndSymbolicLinksAlone) {
+  std::ofstream(given().socket) << "precious";
+  ASSERT_EQ(symlink(given().socket.c_str(), given("link.sock").socket.c_str()), 0);
+  ListeningSocket server;
+  EXPECT_EQ(listen(given(), server), CDMF_ENDPOINT_IN_USE);
+  EXPECT_TRUE(error_says("is not a socket")) << error.message;
+  EXPECT_EQ(listen(given("link.sock"), server), CDMF_ENDPOINT_IN_USE);
+  EXPECT_TRUE(std::filesystem::is_symlink(given("link.sock").socket));
+  EXPECT_TRUE(std::filesystem::is_regular_file(given().socket));
+  EXPECT_FALSE(std::filesystem::exists(given().lock));
+}
+
+TEST_F(Endpoint, WithAnAbstractNameHasOneServerAndNoFiles) {
+  const EndpointPath name = endpoint_address("/abstract-" + std::to_string(getpid()), "abstract");
+  ListeningSocket first;
+  ListeningSocket second;
+  Fd socket;
+  EXPECT_EQ(connect(name, socket), CDMF_ENDPOINT_NOT_FOUND);
+  ASSERT_EQ(listen(name, first), CDMF_OK) << error.message;
+  EXPECT_EQ(listen(name, second), CDMF_ENDPOINT_IN_USE);
+  EXPECT_TRUE(error_says(name.socket)) << error.message;
+  EXPECT_EQ(connect(name, socket), CDMF_OK) << error.message;
+  EXPECT_TRUE(std::filesystem::is_empty(runtime.path()));
+  first.close();
+  EXPECT_EQ(connect(name, socket), CDMF_ENDPOINT_NOT_FOUND);
+  EXPECT_EQ(listen(name, second), CDMF_OK) << error.message;
+}
+
+TEST_F(Endpoint, OfAnotherTypeOfSocketIsNamed) {
+  ListeningSocket server;
+  ListeningSocket other;
+  ASSERT_EQ(listen(path, server, {}, SOCK_SEQPACKET), CDMF_OK);
+  Fd socket;
+  EXPECT_EQ(connect(path, socket, SOCK_STREAM), CDMF_INVALID_CONFIG);
+  EXPECT_TRUE(error_says("socket_type")) << error.message;
+  ASSERT_EQ(unlink(path.lock.c_str()), 0);
+  EXPECT_EQ(listen(path, other, {}, SOCK_STREAM), CDMF_ENDPOINT_IN_USE) << error.message;
+  EXPECT_EQ(connect(path, socket, SOCK_SEQPACKET), CDMF_OK) << error.message;
+}
+
+TEST_F(Endpoint, WhoseBacklogIsFullIsWaitedForUntilTheDeadline) {
+  ListeningSocket server;
+  ErrorText text(&error);
+  ASSERT_EQ(ListeningSocket::open(path, {.backlog = 1}, server, text), CDMF_OK);
+  std::vector<Fd> waiting;
+  cdmf_status status = CDMF_OK;
+  for (int i = 0; i < 16 && status == CDMF_OK; ++i) status = connect(path, waiting.emplace_back());
+  EXPECT_EQ(status, CDMF_TIMEOUT);  // At once, without a deadline.
+  EXPECT_TRUE(error_says("backlog is full")) << error.message;
+  const std::uint64_t begun = monotonic_now_ns();
+  Fd socket;
+  EXPECT_EQ(connect(path, socket, SOCK_STREAM, begun + 50'000'000u), CDMF_TIMEOUT);
+  EXPECT_GE(monotonic_now_ns() - begun, 50'000'000u);
+  const Fd accepted(accept4(server.fd(), nullptr, nullptr, SOCK_CLOEXEC));
+  EXPECT_EQ(connect(path, socket, SOCK_STREAM, monotonic_now_ns() + 30'000'000'000u), CDMF_OK) << error.message;
+}
 
 TEST_F(Endpoint, IsPrivateToItsUser) {
   ListeningSocket server;

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 
@@ -10,6 +11,7 @@
 #include <csignal>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -454,6 +456,193 @@ TEST_F(Peers, AForkedChildThatCleansUpDoesNotEndItsParentsLinks) {
   EXPECT_EQ(careless.wait(), 0);
   EXPECT_TRUE(std::filesystem::exists(endpoint_path("/forked").socket));
   EXPECT_EQ(server.put(hello.peer, "after the fork"), CDMF_OK);
+  EXPECT_EQ(echo.wait(), 0);
+}
+
+/// In a child: leaves a process behind that keeps every descriptor of it open until `until` says otherwise.
+void leave_a_child_behind(const Gate& until) {
+  if (fork() != 0) return;
+  alarm(60);
+  until.pass();
+  _exit(0);
+}
+
+// The socket's end never comes, as a child that was forked without exec keeps it open.
+TEST_F(Peers, ADeathThatAForkedChildHidesIsNoticed) {
+  for (const char* const type : {"STREAM", "SEQPACKET"}) {
+    SCOPED_TRACE(type);
+    const Gate finish;
+    Child victim([&] {
+      CDriver client(kPlugin, CDMF_ROLE_CLIENT, "/hidden", Options{{"socket_type", type}});
+      if (!join(client)) return 1;
+      leave_a_child_behind(finish);
+      if (client.send(client.server, "last words") != CDMF_OK) return 2;
+      kill(getpid(), SIGKILL);
+      return 3;
+    });
+    CDriver server(kPlugin, CDMF_ROLE_SERVER, "/hidden", Options{{"socket_type", type}});
+    ASSERT_EQ(server.open(), CDMF_OK);
+    EXPECT_EQ(victim.wait(), -SIGKILL);
+    EXPECT_TRUE(server.next().is(CDMF_VIEW_PEER_CONNECTED));
+    EXPECT_TRUE(server.next().is_message("last words"));  // What it had sent comes first.
+    const Event end = server.next();
+    EXPECT_TRUE(end.is(CDMF_VIEW_PEER_DISCONNECTED));
+    EXPECT_EQ(end.reason, CDMF_PEER_DIED);
+    finish.open();
+  }
+}
+
+TEST_F(Peers, ADeathThatAForkedChildHidesIsNoticedByAProgramThatOnlyPolls) {
+  const Gate finish;
+  Child victim([&] {
+    CDriver client(kPlugin, CDMF_ROLE_CLIENT, "/hidden");
+    if (!join(client)) return 1;
+    leave_a_child_behind(finish);
+    kill(getpid(), SIGKILL);
+    return 2;
+  });
+  CDriver server(kPlugin, CDMF_ROLE_SERVER, "/hidden");
+  ASSERT_EQ(server.open(), CDMF_OK);
+  EXPECT_EQ(victim.wait(), -SIGKILL);
+  ASSERT_TRUE(server.next().is(CDMF_VIEW_PEER_CONNECTED));
+  Event end;
+  const std::uint64_t watchdog = in(kWatchdog);
+  while (end.is(UINT32_MAX) && monotonic_now_ns() < watchdog) end = server.poll();
+  EXPECT_EQ(end.reason, CDMF_PEER_DIED);
+  finish.open();
+}
+
+TEST_F(Peers, ASenderThatWaitsForRoomIsToldThoughAForkedChildHidesTheDeath) {
+  const Gate finish;
+  Child deaf([&] {
+    CDriver client(kPlugin, CDMF_ROLE_CLIENT, "/hidden");
+    if (!join(client)) return 1;
+    leave_a_child_behind(finish);
+    if (client.send(client.server, "ready") != CDMF_OK) return 2;
+    pause();
+    return 3;
+  });
+  CDriver server(kPlugin, CDMF_ROLE_SERVER, "/hidden");
+  ASSERT_EQ(server.open(), CDMF_OK);
+  ASSERT_TRUE(server.next().is(CDMF_VIEW_PEER_CONNECTED));
+  const Event ready = server.next();
+  ASSERT_TRUE(ready.is_message("ready"));
+  while (server.put(ready.peer, pattern(10'000, 1)) == CDMF_OK) {
+  }
+  std::thread killer([&] { EXPECT_EQ(deaf.kill_and_wait(), -SIGKILL); });
+  cdmf_status status = CDMF_OK;
+  const std::uint64_t watchdog = in(kWatchdog);
+  while (status == CDMF_OK && monotonic_now_ns() < watchdog) {
+    status = server.ops().await_space(server.self(), ready.peer, 10'000, watchdog);
+    if (status == CDMF_OK) (void)server.put(ready.peer, pattern(10'000, 1));
+  }
+  EXPECT_EQ(status, CDMF_PEER_DIED);
+  killer.join();
+  finish.open();
+}
+
+TEST_F(Peers, OneUserHasNoMoreLinksThanAllowed) {
+  const Options options{{"max_clients_per_user", "2"}};
+  CDriver server(kPlugin, CDMF_ROLE_SERVER, "/users", options);
+  ASSERT_EQ(server.open(), CDMF_OK);
+  std::vector<std::unique_ptr<CDriver>> clients;
+  for (const cdmf_status wanted : {CDMF_OK, CDMF_OK, CDMF_RESOURCE_EXHAUSTED}) {
+    clients.push_back(std::make_unique<CDriver>(kPlugin, CDMF_ROLE_CLIENT, "/users"));
+    ASSERT_EQ(clients.back()->open(), CDMF_OK);
+    EXPECT_EQ(clients.back()->attach(), wanted) << clients.back()->error.message;
+  }
+  EXPECT_NE(std::string(clients[2]->error.message).find("max_clients_per_user"), std::string::npos);
+  clients[0]->close();
+  for (Event event = server.next(); !event.is(CDMF_VIEW_PEER_DISCONNECTED); event = server.next()) {
+    ASSERT_TRUE(event.is(CDMF_VIEW_PEER_CONNECTED));
+  }
+  EXPECT_EQ(clients[2]->attach(), CDMF_OK) << clients[2]->error.message;
+}
+
+TEST_F(Peers, ListedUsersComeInThroughAFileThatIsOpenToThem) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root to become another user";
+  const std::string address = runtime.path() + "/shared.sock";
+  const Gate listening;
+  Child guest([&] {
+    listening.pass();
+    if (setresuid(65534, 65534, 65534) != 0) return 1;
+    CDriver client(kPlugin, CDMF_ROLE_CLIENT, "/shared", Options{{"address", address}});
+    return join(client) && client.send(client.server, "I am nobody") == CDMF_OK ? 0 : 2;
+  });
+  Child stranger([&] {
+    listening.pass();
+    if (setresuid(65533, 65533, 65533) != 0) return 1;
+    CDriver client(kPlugin, CDMF_ROLE_CLIENT, "/shared", Options{{"address", address}});
+    return client.open() == CDMF_OK && client.attach() == CDMF_PERMISSION_DENIED ? 0 : 2;
+  });
+  CDriver server(kPlugin, CDMF_ROLE_SERVER, "/shared",
+                 Options{{"address", address}, {"mode", "0666"}, {"allow_uids", "65534"}});
+  ASSERT_EQ(server.open(), CDMF_OK) << server.error.message;
+  ASSERT_EQ(chmod(runtime.path().c_str(), 0755), 0);
+  listening.open();
+  listening.open();
+  EXPECT_EQ(stranger.wait(), 0);
+  EXPECT_TRUE(server.next().is(CDMF_VIEW_PEER_CONNECTED));
+  EXPECT_TRUE(server.next().is_message("I am nobody"));
+  EXPECT_EQ(guest.wait(), 0);
+}
+
+// With no descriptor left, the links that are there go on, everybody else is told at once, and nothing spins.
+TEST_F(Peers, WithoutADescriptorLeftTheLinksThatAreThereGoOn) {
+  const Gate flood;
+  Child echo([] {
+    CDriver client(kPlugin, CDMF_ROLE_CLIENT, "/exhausted");
+    if (!join(client)) return 1;
+    for (;;) {
+      const Event event = client.next();
+      if (event.is(CDMF_VIEW_PEER_DISCONNECTED)) return event.reason == CDMF_CONNECTION_CLOSED ? 0 : 2;
+      if (!event.is(CDMF_VIEW_MESSAGE) || client.send(client.server, event.content) != CDMF_OK) return 3;
+    }
+  });
+  Child many([&] {
+    flood.pass();
+    for (int i = 0; i < 200; ++i) {
+      const int fd = raw_connect("/exhausted");
+      Hello answer;
+      if (fd < 0 || recv(fd, &answer, sizeof answer, MSG_WAITALL) != sizeof answer) return 1;
+      if (answer.status != CDMF_RESOURCE_EXHAUSTED) return 2;
+      close(fd);
+    }
+    return 0;
+  });
+  CDriver server(kPlugin, CDMF_ROLE_SERVER, "/exhausted");
+  ASSERT_EQ(server.open(), CDMF_OK);
+  const Event hello = server.next();
+  ASSERT_TRUE(hello.is(CDMF_VIEW_PEER_CONNECTED));
+  std::vector<int> taken;
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit low{128, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
+  for (int fd = open("/dev/null", O_RDONLY | O_CLOEXEC); fd >= 0; fd = open("/dev/null", O_RDONLY | O_CLOEXEC)) {
+    taken.push_back(fd);
+  }
+  flood.open();
+  bool good = true;
+  for (std::uint64_t i = 0; i < 100 && good; ++i) {
+    good = server.send(hello.peer, pattern(1000, i)) == CDMF_OK && server.next().is_message(pattern(1000, i));
+  }
+  EXPECT_TRUE(good);
+  EXPECT_EQ(many.wait(), 0);
+  const auto cpu_ns = [] {
+    timespec used{};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return static_cast<std::uint64_t>(used.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(used.tv_nsec);
+  };
+  const std::uint64_t cpu_before = cpu_ns();
+  EXPECT_TRUE(server.next(300ms).is(UINT32_MAX));
+  EXPECT_LT(cpu_ns() - cpu_before, 150'000'000u);  // Of 300 ms or more; a thread that spins takes all of it.
+  for (const int fd : taken) close(fd);
+  setrlimit(RLIMIT_NOFILE, &before);
+  CDriver late(kPlugin, CDMF_ROLE_CLIENT, "/exhausted");
+  ASSERT_EQ(late.open(), CDMF_OK);
+  EXPECT_EQ(late.attach(), CDMF_OK) << late.error.message;
+  server.close();
   EXPECT_EQ(echo.wait(), 0);
 }
 

@@ -56,6 +56,40 @@ TEST(SendQueue, ARecordOfTheWholeCapacityFitsWhenItIsEmpty) {
   }
 }
 
+TEST(SendQueue, APacketIsWholeRecordsUpToItsLimit) {
+  SendQueue queue(1024);
+  for (const char* const text : {"one", "two", "three"}) ASSERT_TRUE(put(queue, text));  // 32 bytes each.
+  ASSERT_TRUE(put(queue, "not yet published"));
+  queue.publish();
+  ASSERT_TRUE(put(queue, "not published"));
+  EXPECT_EQ(queue.pending_packet(32).bytes, 32u);
+  EXPECT_EQ(queue.pending_packet(95).bytes, 64u);
+  EXPECT_EQ(queue.pending_packet(96).bytes, 96u);
+  EXPECT_EQ(queue.pending_packet(100'000).bytes, queue.published_bytes());
+  EXPECT_EQ(queue.pending_packet(1).bytes, 32u);  // Never less than one.
+  queue.sent(64);
+  EXPECT_EQ(queue.pending_packet(32).bytes, 32u);
+  EXPECT_EQ(std::memcmp(static_cast<char*>(queue.pending_packet(32).parts[0].iov_base) + 16, "three", 5), 0);
+}
+
+TEST(SendQueue, APacketGoesOnAtTheStartOfTheMemory) {
+  SendQueue queue(256);
+  ASSERT_TRUE(put(queue, std::string(80, 'a')));   // 96 bytes
+  ASSERT_TRUE(put(queue, std::string(100, 'b')));  // 128 bytes
+  queue.publish();
+  queue.sent(96);
+  ASSERT_TRUE(put(queue, std::string(60, 'c')));  // 80 bytes, in front.
+  queue.publish();
+  EXPECT_EQ(queue.pending_packet(207).bytes, 128u);
+  const SendQueue::Pieces both = queue.pending_packet(208);
+  EXPECT_EQ(both.bytes, 208u);
+  ASSERT_EQ(both.count, 2u);
+  EXPECT_EQ(static_cast<char*>(both.parts[1].iov_base)[16], 'c');
+  queue.sent(208);
+  EXPECT_EQ(queue.unsent_frames(), 0u);
+  EXPECT_EQ(queue.pending_packet(1000).bytes, 0u);
+}
+
 TEST(SendQueue, PaddingIsZeroWhateverLayThereBefore) {
   SendQueue queue(64);
   ASSERT_TRUE(put(queue, std::string(48, 's')));

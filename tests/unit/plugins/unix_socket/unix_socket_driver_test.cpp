@@ -10,11 +10,14 @@
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "child.h"
+#include "endpoint_path.h"
+#include "fd.h"
 #include "runtime_directory.h"
 #include "unit/plugins/c_driver.h"
 #include "wire.h"
@@ -438,6 +441,71 @@ TEST(UnixSocketEndpoint, AQueueThatHoldsNoMessageIsRefusedAndTheDefaultGrows) {
   EXPECT_NE(std::string(small.error.message).find("66336"), std::string::npos) << small.error.message;
   CDriver large(kPlugin, CDMF_ROLE_SERVER, "/large", {}, 16u << 20);
   EXPECT_EQ(large.created, CDMF_OK);
+}
+
+TEST(UnixSocketEndpoint, APacketThatTheSendBufferCannotHoldIsRefusedWithWhatWouldWork) {
+  const RuntimeDirectory runtime;
+  std::map<std::string, std::string> options{{"socket_type", "SEQPACKET"}, {"send_buffer", "16KiB"}};
+  CDriver refused(kPlugin, CDMF_ROLE_SERVER, "/packets", options, 65536);
+  ASSERT_EQ(refused.open(), CDMF_INVALID_CONFIG);
+  const std::string text = refused.error.message;
+  const auto number_after = [&](const std::string& words) -> std::uint64_t {
+    const std::size_t at = text.find(words);
+    return at == std::string::npos ? 0 : std::stoull(text.substr(at + words.size()));
+  };
+  // Both ways out work exactly as they are told, and nothing less does.
+  const std::uint64_t largest = number_after("set max_message_size to ");
+  const std::uint64_t buffer = number_after("net.core.wmem_max) to ");
+  ASSERT_NE(largest, 0u) << text;
+  ASSERT_NE(buffer, 0u) << text;
+  EXPECT_EQ(CDriver(kPlugin, CDMF_ROLE_SERVER, "/packets", options, largest).open(), CDMF_OK);
+  EXPECT_EQ(CDriver(kPlugin, CDMF_ROLE_SERVER, "/packets", options, largest + 16).open(), CDMF_INVALID_CONFIG);
+  options["send_buffer"] = std::to_string(buffer);
+  CDriver server(kPlugin, CDMF_ROLE_SERVER, "/packets", options, 65536);
+  ASSERT_EQ(server.open(), CDMF_OK) << server.error.message;
+  CDriver client(kPlugin, CDMF_ROLE_CLIENT, "/packets", options, 65536);
+  ASSERT_EQ(client.open(), CDMF_OK);
+  ASSERT_EQ(client.attach(), CDMF_OK) << client.error.message;
+  EXPECT_EQ(client.put(client.server, pattern(kLargest, 1)), CDMF_OK);
+  EXPECT_TRUE(server.next().is(CDMF_VIEW_PEER_CONNECTED));
+  EXPECT_TRUE(server.next().is_message(pattern(kLargest, 1)));
+  options["send_buffer"] = std::to_string(buffer - 16);
+  EXPECT_EQ(CDriver(kPlugin, CDMF_ROLE_SERVER, "/other", options, 65536).open(), CDMF_INVALID_CONFIG);
+}
+
+TEST(UnixSocketEndpoint, SmallMessagesShareAPacketAndLargeOnesHaveTheirOwn) {
+  const RuntimeDirectory runtime;
+  const std::map<std::string, std::string> options{{"socket_type", "SEQPACKET"}};
+  CDriver server(kPlugin, CDMF_ROLE_SERVER, "/packets", options);
+  ASSERT_EQ(server.open(), CDMF_OK) << server.error.message;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::string path = endpoint_path("/packets").socket;
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  const Fd raw(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(connect(raw.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  Hello hello;
+  hello.frame_size_max = kLargest;
+  ASSERT_EQ(send(raw.get(), &hello, sizeof hello, 0), static_cast<ssize_t>(sizeof hello));
+  ASSERT_EQ(recv(raw.get(), &hello, sizeof hello, 0), static_cast<ssize_t>(sizeof hello));
+  const Event arrived = server.next();
+  ASSERT_TRUE(arrived.is(CDMF_VIEW_PEER_CONNECTED));
+  for (std::uint64_t i = 0; i < 100; ++i) ASSERT_EQ(server.put(arrived.peer, pattern(64, i), false), CDMF_OK);
+  ASSERT_EQ(server.put(arrived.peer, pattern(60'000, 7), false), CDMF_OK);
+  ASSERT_EQ(server.flush(arrived.peer), CDMF_OK);
+  std::vector<char> packet(1 << 20);
+  EXPECT_EQ(recv(raw.get(), packet.data(), packet.size(), MSG_TRUNC), static_cast<ssize_t>(100 * record_bytes(64)));
+  EXPECT_EQ(recv(raw.get(), packet.data(), packet.size(), MSG_TRUNC), static_cast<ssize_t>(record_bytes(60'000)));
+}
+
+TEST(UnixSocketEndpoint, OptionsThatNeedAPathAreRefusedWithoutOne) {
+  for (const char* const address : {"auto", "abstract", "@name"}) {
+    const CDriver moded(kPlugin, CDMF_ROLE_SERVER, "/moded", {{"address", address}, {"mode", "0660"}});
+    EXPECT_EQ(moded.created, CDMF_INVALID_CONFIG);
+    const CDriver grouped(kPlugin, CDMF_ROLE_SERVER, "/moded", {{"address", address}, {"group", "root"}});
+    EXPECT_EQ(grouped.created, CDMF_INVALID_CONFIG);
+    EXPECT_NE(std::string(grouped.error.message).find("a path"), std::string::npos) << grouped.error.message;
+  }
 }
 
 TEST(UnixSocketEndpoint, TooLongAnEndpointIsRefusedBeforeAnythingOpens) {
