@@ -121,6 +121,7 @@ class TransportCore : public std::enable_shared_from_this<TransportCore> {
   void dispatch(Handlers& handlers, const cdmf_view& view);
   bool wait_for_callback();
   void peer_connected(PeerId peer);
+  void let_senders_forget(PeerId peer);
   void peer_disconnected(const cdmf_view& view);
   void report(TransportError error, const std::string& text);
   void report_peer(const PeerEvent& event);

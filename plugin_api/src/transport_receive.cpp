@@ -210,8 +210,17 @@ void TransportCore::peer_connected(PeerId peer) {
   report_peer({PeerEvent::Kind::CONNECTED, peer, TransportError::SUCCESS, 0});
 }
 
+/// The sending half of a driver keeps what it knows of a peer until its next call, which may never come: a segment,
+/// descriptors. With Senders::ONE that call is the sender's own.
+void TransportCore::let_senders_forget(PeerId peer) {
+  if (!many_senders_.load(std::memory_order_relaxed)) return;
+  const std::lock_guard lock(sender_mutex_);
+  (void)driver_->ops().flush(driver_->self(), peer, 0);  // NOT_CONNECTED, and it has looked.
+}
+
 void TransportCore::peer_disconnected(const cdmf_view& view) {
   peers_.remove(view.peer);
+  let_senders_forget(view.peer);
   counters_.recv_errors.fetch_add(view.lost, std::memory_order_relaxed);
   const auto reason = to_error(view.reason);
   const CallbackGate::Pass pass(gate_);
