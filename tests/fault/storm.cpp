@@ -106,6 +106,7 @@ TransportConfig configuration(const std::string& endpoint, Role role) {
   config.role = role;
   config.max_message_size = 4096;
   config.send_timeout = 10s;
+  config.connect_timeout = 300ms;  // Whoever meets a dead server comes again.
   config.auto_reconnect = false;
   return config;
 }
