@@ -20,8 +20,8 @@ TransportConfig config_for(const std::string& endpoint, Role role) {
   config.endpoint = endpoint;
   config.role = role;
   config.properties = subject().properties;
-  config.connect_timeout = kWatchdog;
-  config.send_timeout = kWatchdog;
+  config.connect_timeout = watchdog();
+  config.send_timeout = watchdog();
   return config;
 }
 
@@ -130,8 +130,8 @@ PeerProcess::PeerProcess(const std::string& role, const std::string& endpoint, c
   close(pipe_ends[1]);
   pollfd readable{output_, POLLIN, 0};
   char byte = 0;
-  const auto watchdog = std::chrono::duration_cast<std::chrono::milliseconds>(kWatchdog);
-  ready_ = poll(&readable, 1, static_cast<int>(watchdog.count())) == 1 && read(output_, &byte, 1) == 1 && byte == '!';
+  const auto patience = std::chrono::duration_cast<std::chrono::milliseconds>(watchdog());
+  ready_ = poll(&readable, 1, static_cast<int>(patience.count())) == 1 && read(output_, &byte, 1) == 1 && byte == '!';
 }
 
 PeerProcess::~PeerProcess() {

@@ -1,4 +1,7 @@
 // Life: what init, connect, disconnect and stop promise whatever carries the bytes.
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <filesystem>
 #include <thread>
 
@@ -54,6 +57,58 @@ TEST(Life, StatesFollowTheCallsOnBothSides) {
       std::vector{TransportState::INITIALIZED, TransportState::STARTED,   TransportState::CONNECTED,
                   TransportState::STARTED,     TransportState::CONNECTED, TransportState::INITIALIZED};
   EXPECT_EQ(client_record.states(), expected);
+}
+
+TEST(Life, CallsInAnyOrderAreAnsweredByTheStateTheyFind) {
+  enum Call { INIT, START, CONNECT, DISCONNECT, STOP, CLEANUP, CALLS };
+  using enum TransportState;
+  constexpr int kLength = 4;
+  int sequences = 1;
+  for (int i = 0; i < kLength; ++i) sequences *= CALLS;
+  const std::string endpoint = fresh_endpoint();
+  for (int number = 0; number < sequences; number += 1) {
+    Transport server(plugin());
+    TransportState expected = UNINITIALIZED;
+    std::string told;
+    for (int rest = number, i = 0; i < kLength; ++i, rest /= CALLS) {
+      auto error = TransportError::SUCCESS;
+      auto wanted = TransportError::SUCCESS;
+      told += std::to_string(rest % CALLS);
+      switch (rest % CALLS) {
+        case INIT:
+          wanted = expected == UNINITIALIZED ? wanted : TransportError::ALREADY_INITIALIZED;
+          error = server.init(config_for(endpoint, Role::SERVER)).error;
+          if (expected == UNINITIALIZED) expected = INITIALIZED;
+          break;
+        case START:
+          wanted = expected == UNINITIALIZED ? TransportError::NOT_INITIALIZED
+                   : expected == INITIALIZED ? wanted
+                                             : TransportError::ALREADY_INITIALIZED;
+          error = server.start().error;
+          if (expected == INITIALIZED) expected = STARTED;
+          break;
+        case CONNECT:
+          wanted = expected == STARTED || expected == CONNECTED ? wanted : TransportError::NOT_INITIALIZED;
+          error = server.connect().error;
+          if (expected == STARTED) expected = CONNECTED;
+          break;
+        case DISCONNECT:
+          error = server.disconnect().error;
+          if (expected == CONNECTED) expected = STARTED;
+          break;
+        case STOP:
+          server.stop();
+          if (expected != UNINITIALIZED) expected = INITIALIZED;
+          break;
+        default:
+          server.cleanup();
+          expected = UNINITIALIZED;
+      }
+      ASSERT_EQ(error, wanted) << "calls " << told;
+      ASSERT_EQ(server.getState(), expected) << "calls " << told;
+      ASSERT_FALSE(server.send(text("x"), {.timeout = 0ms}).success()) << "to nobody, calls " << told;
+    }
+  }
 }
 
 TEST(Life, WithoutAServerAClientIsToldSoAfterItsTimeAndNotBefore) {
@@ -140,6 +195,37 @@ TEST(Life, AClientFindsItsRestartedServerByItself) {
   for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(record.gone()[i].reason, TransportError::CONNECTION_CLOSED);
 }
 
+TEST(Life, AfterForkTheChildIsRefusedAndTheParentGoesOn) {
+  const std::string endpoint = fresh_endpoint();
+  Record record;
+  Transport server(plugin());
+  auto client = std::make_unique<Transport>(plugin());
+  record.listen(server);
+  bring_up(server, config_for(endpoint, Role::SERVER));
+  bring_up(*client, config_for(endpoint, Role::CLIENT));
+  ASSERT_TRUE(client->send(text("before")).success());
+  ASSERT_TRUE(record.wait_for_messages(1));
+  const pid_t child = fork();
+  if (child == 0) {
+    int wrong = 0;
+    wrong |= client->send(text("x")).error == TransportError::UNSUPPORTED ? 0 : 1;
+    wrong |= client->connect().error == TransportError::UNSUPPORTED ? 0 : 2;
+    wrong |= client->loan(1).error == TransportError::UNSUPPORTED ? 0 : 4;
+    wrong |= client->flush().error == TransportError::UNSUPPORTED ? 0 : 8;
+    client.reset();  // Must end nothing of the parent's.
+    _exit(wrong);
+  }
+  int status = -1;
+  ASSERT_TRUE(eventually([&] { return waitpid(child, &status, WNOHANG) == child; }));
+  EXPECT_TRUE(WIFEXITED(status)) << "a signal ended the child: " << WTERMSIG(status);
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  ASSERT_TRUE(client->send(text("after")).success());
+  ASSERT_TRUE(record.wait_for_messages(2));
+  EXPECT_EQ(record.gone().size(), 0u);
+  client->stop();
+  server.stop();
+}
+
 TEST(Life, InfoTellsWhereItIs) {
   const std::string endpoint = fresh_endpoint();
   Transport server(plugin());
@@ -205,7 +291,7 @@ TEST(Life, TwoHundredLivesLeaveNothingBehind) {
     if (HasFatalFailure()) return;
   }
   // A joined thread may stand in /proc a moment longer.
-  EXPECT_TRUE(eventually([&] { return Resources::now().threads <= before.threads; }, 5s)) << Resources::now().threads;
+  EXPECT_TRUE(eventually([&] { return Resources::now().threads <= before.threads; })) << Resources::now().threads;
   const Resources after = Resources::now();
   EXPECT_EQ(after.descriptors, before.descriptors);
   EXPECT_LT(after.mappings, before.mappings + 40) << "the allocator may keep a few, 200 lives may not leave one each";

@@ -57,6 +57,19 @@ int play_peer(const std::string& role, const std::string& endpoint, const std::s
     say_ready();
     sleep_until_killed();
   }
+  if (role == "ask") {  // `argument` questions; 0 when each got its own answer.
+    say_ready();
+    const auto count = static_cast<std::uint64_t>(std::stoul(argument));
+    const auto own = static_cast<std::uint64_t>(getpid()) << 32;
+    for (std::uint64_t i = 0; i < count; ++i) {
+      const std::string question = pattern(200, own | i);
+      if (!transport.send(text(question, own | i)).success()) return 25;
+      const auto answer = transport.receive(watchdog());
+      if (!answer.success()) return 26;
+      if (answer.value->getId() != (own | i) || answer.value->getPayloadText() != question) return 27;
+    }
+    return 0;
+  }
   if (role == "idle") {
     say_ready();
     sleep_until_killed();

@@ -1,5 +1,7 @@
 // Peers: who came, who left and why, who gets what; and callbacks that end what they run in.
 #include <algorithm>
+#include <functional>
+#include <set>
 #include <thread>
 
 #include "conformance/harness.h"
@@ -46,7 +48,7 @@ TEST(Peers, ArriveBeforeTheirFirstAndLeaveAfterTheirLastMessage) {
 
 TEST(Peers, EachGetsItsOwnReplies) {
   CDMF_NEEDS(CDMF_CAP_MANY_PEERS);
-  for (const std::size_t count : {1u, 2u, 5u, 16u}) {
+  for (const std::size_t count : {1u, 2u, 5u, 64u}) {
     const std::string endpoint = fresh_endpoint();
     Transport server(plugin());
     server.setViewCallback([&](const MessageView& request) {
@@ -64,7 +66,7 @@ TEST(Peers, EachGetsItsOwnReplies) {
       bring_up(*clients[c], config_for(endpoint, Role::CLIENT));
     }
     ASSERT_TRUE(eventually([&] { return server.getPeers().size() == count; }));
-    constexpr std::uint64_t kEach = 100;
+    const std::uint64_t kEach = count == 64 ? 20 : 100;
     for (std::uint64_t i = 0; i < kEach; ++i) {
       for (std::size_t c = 0; c < count; ++c) {
         ASSERT_TRUE(clients[c]->send(text(pattern(200, c), c << 32 | i)).success());
@@ -87,6 +89,7 @@ TEST(Peers, EachGetsItsOwnReplies) {
 
 TEST(Peers, OneThatDoesNotReadDoesNotStopTheOthers) {
   CDMF_NEEDS(CDMF_CAP_MANY_PEERS);
+  const auto in_time = [until = Clock::now() + watchdog()] { return Clock::now() < until; };
   const std::string endpoint = fresh_endpoint();
   Transport server(plugin());
   bring_up(server, config_for(endpoint, Role::SERVER));
@@ -103,7 +106,10 @@ TEST(Peers, OneThatDoesNotReadDoesNotStopTheOthers) {
   ASSERT_TRUE(eventually([&] { return server.getPeers().size() == 2; }));
   const PeerId to_eager = server.getPeers()[1];
   const std::string payload(5000, 'x');
+  int queued = 0;
   while (server.send(text(payload), {.peer = to_lazy, .timeout = 20ms}).success()) {
+    ASSERT_LT(++queued, 1'000'000) << "the buffer has no bound";
+    ASSERT_TRUE(in_time());
   }
   for (std::uint64_t i = 0; i < 500; ++i) {
     ASSERT_TRUE(server.send(text(payload, i), {.peer = to_eager}).success());
@@ -112,6 +118,64 @@ TEST(Peers, OneThatDoesNotReadDoesNotStopTheOthers) {
   EXPECT_TRUE(record.wait_for_messages(500));
   lazy.stop();  // Else the flush of the server's stop() waits for it.
   eager.stop();
+}
+
+TEST(Peers, ABusyOneDoesNotStarveTheQuietOnes) {
+  CDMF_NEEDS(CDMF_CAP_MANY_PEERS);
+  for (const bool busy_first : {true, false}) {
+    TransportConfig polled = config_for(fresh_endpoint(), Role::SERVER);
+    polled.receive = Receive::POLL;
+    std::vector<std::unique_ptr<Transport>> clients;
+    Transport server(plugin());  // Goes first: the busy client's stop() would wait until everything is read.
+    bring_up(server, polled);
+    for (std::size_t c = 0; c < 4; ++c) {
+      clients.push_back(std::make_unique<Transport>(plugin()));
+      bring_up(*clients[c], config_for(polled.endpoint, Role::CLIENT));
+      ASSERT_TRUE(eventually([&] {
+        server.poll([](const MessageView&) {});
+        return server.getPeers().size() == c + 1;
+      }));
+    }
+    Transport& busy = *clients[busy_first ? 0 : 3];
+    const std::string payload(100, 'x');
+    std::uint64_t queued = 0;
+    while (busy.send(text(payload, 1), {.timeout = 0ms}).success()) ASSERT_LT(++queued, 10'000'000u);
+    for (const auto& each : clients) {
+      if (each.get() == &busy) continue;
+      ASSERT_TRUE(each->send(text(payload, 2)).success());
+    }
+    std::uint64_t loud = 0;
+    std::uint64_t quiet = 0;
+    ASSERT_TRUE(eventually([&] {
+      server.poll([&](const MessageView& view) {
+        if (quiet < 3) ++(view.id == 1 ? loud : quiet);
+      });
+      return quiet == 3;
+    }));
+    EXPECT_LT(loud, std::max<std::uint64_t>(queued / 2, 100)) << "of " << queued << " before the last quiet one";
+  }
+}
+
+TEST(Peers, HaveIdsThatAreNeverUsedAgain) {
+  const std::string endpoint = fresh_endpoint();
+  Record record;
+  Transport server(plugin());
+  record.listen(server);
+  bring_up(server, config_for(endpoint, Role::SERVER));
+  for (std::size_t round = 1; round <= 8; ++round) {
+    Transport client(plugin());
+    bring_up(client, config_for(endpoint, Role::CLIENT));
+    ASSERT_TRUE(eventually([&] { return server.getPeers().size() == 1; }));
+    client.stop();
+    ASSERT_TRUE(record.wait_for_gone(round));
+    if (round != 4) continue;
+    ASSERT_TRUE(server.disconnect().success());  // A new life of the endpoint is no new numbering.
+    ASSERT_TRUE(server.connect().success());
+  }
+  std::set<PeerId> ids;
+  for (const PeerEvent& event : record.gone()) EXPECT_TRUE(ids.insert(event.peer).second) << event.peer << " twice";
+  EXPECT_EQ(ids.count(kNoPeer), 0u);
+  server.stop();
 }
 
 TEST(Peers, AServerMayEndOneLinkAndKeepTheOthers) {
@@ -168,8 +232,7 @@ TEST(Peers, WhenTheServerStopsItsClientsAreTold) {
   client.stop();
 }
 
-// ---- Callbacks
-// --------------------------------------------------------------------------------------------------------
+// ---- Callbacks ------------------------------------------------------------------------------------------------------
 
 TEST(Callbacks, MayStopTheirTransport) {
   for (int round = 0; round < 20; ++round) {
@@ -227,6 +290,34 @@ TEST(Callbacks, MayThrowAndTheNextMessageComes) {
   for (std::uint64_t i = 0; i < 10; ++i) ASSERT_TRUE(client.send(text("x", i)).success());
   ASSERT_TRUE(eventually([&] { return calls == 10; }));
   EXPECT_TRUE(eventually([&] { return server.getStats().recv_errors == 5; }));
+}
+
+TEST(Callbacks, MayReplaceThemselvesAndSend) {
+  const std::string endpoint = fresh_endpoint();
+  Record answers;
+  Transport server(plugin());
+  std::function<void(const MessageView&)> step = [&, turn = 0](const MessageView& view) mutable {
+    EXPECT_TRUE(server.reply(view, text("answer")).success());
+    ++turn;
+    server.setViewCallback([&, turn](const MessageView& next) {  // Frees what runs now.
+      EXPECT_TRUE(server.reply(next, text("other " + std::to_string(turn))).success());
+      server.setViewCallback(step);
+    });
+  };
+  server.setViewCallback(step);
+  bring_up(server, config_for(endpoint, Role::SERVER));
+  Transport client(plugin());
+  answers.listen(client);
+  bring_up(client, config_for(endpoint, Role::CLIENT));
+  for (std::uint64_t i = 0; i < 100; ++i) ASSERT_TRUE(client.send(text("x", i)).success());
+  ASSERT_TRUE(answers.wait_for_messages(100));
+  const auto got = answers.messages();
+  for (std::uint64_t i = 0; i < 100; ++i) {
+    EXPECT_EQ(got[i].getId(), i);
+    EXPECT_EQ(got[i].getPayloadText(), i % 2 == 0 ? "answer" : "other 1");
+  }
+  client.stop();
+  server.stop();
 }
 
 TEST(Callbacks, MessagesWaitForTheFirstOne) {

@@ -52,6 +52,17 @@ TEST_F(Processes, AServerElsewhereServes) {
   client.stop();
 }
 
+TEST_F(Processes, EachOfManyGetsItsOwnReplies) {
+  CDMF_NEEDS(CDMF_CAP_MANY_PEERS);
+  Transport server(plugin());
+  server.setViewCallback([&](const MessageView& request) { EXPECT_TRUE(server.reply(request, request).success()); });
+  bring_up(server, config_for(endpoint, Role::SERVER));
+  std::vector<std::unique_ptr<PeerProcess>> peers;
+  for (int i = 0; i < 8; ++i) peers.push_back(std::make_unique<PeerProcess>("ask", endpoint, "100"));
+  for (const auto& each : peers) EXPECT_EQ(each->wait_for_exit(), 0) << "a reply did not come, or was another's";
+  server.stop();
+}
+
 TEST_F(Processes, APeerThatLeavesSaysGoodbyeAndOneThatIsKilledIsMissed) {
   Record record;
   Transport server(plugin());
@@ -164,7 +175,7 @@ TEST_F(Processes, ASenderThatWaitsIsToldWhenItsReceiverIsKilled) {
     victim.kill_it();
   });
   TransportResult<> result;
-  while ((result = server.send(text(payload), {.timeout = 1h})).success()) {
+  while ((result = server.send(text(payload), {.timeout = watchdog()})).success()) {
   }
   killer.join();
   EXPECT_TRUE(result.error == TransportError::PEER_DIED || result.error == TransportError::NOT_CONNECTED)

@@ -25,7 +25,7 @@ const char* after(const char* word, std::string_view start) {
 }  // namespace
 
 std::vector<std::string> Subject::words() const {
-  std::vector<std::string> words{"--plugin=" + path};
+  std::vector<std::string> words{"--plugin=" + path, "--watchdog=" + std::to_string(watchdog.count())};
   for (const auto& [name, value] : properties) words.push_back("--property=" + name + "=" + value);
   return words;
 }
@@ -40,6 +40,9 @@ void read_subject(int& argc, char** argv, bool optional) {
       const auto end = text.find('=');
       if (end == std::string_view::npos) give_up("--property needs NAME=VALUE");
       the_subject.properties[std::string(text.substr(0, end))] = text.substr(end + 1);
+    } else if (const char* seconds = after(argv[i], "--watchdog=")) {
+      the_subject.watchdog = std::chrono::seconds(std::atoi(seconds));
+      if (the_subject.watchdog.count() <= 0) give_up("--watchdog needs a number of seconds");
     } else if (const char* report = after(argv[i], "--report=")) {
       the_subject.report = report;
     } else {

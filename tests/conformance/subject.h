@@ -2,7 +2,9 @@
 // conformance/subject.h: the plugin under test and its options, from the command line of the suite.
 //   --plugin=PATH              the .so, an absolute path
 //   --property=NAME=VALUE      an option of the plugin, or a key that every transport knows; repeatable
+//   --watchdog=SECONDS         after which a test gives up waiting (default 30)
 //   --report=FILE              results are also written there, for `cdmf conform` (report.h)
+#include <chrono>
 #include <map>
 #include <string>
 #include <vector>
@@ -14,6 +16,7 @@ namespace cdmf::ipc::conformance {
 struct Subject {
   std::string path;
   std::map<std::string, std::string> properties;
+  std::chrono::seconds watchdog{30};
   std::string report;
 
   /// The words that give another process of this program the same subject.
