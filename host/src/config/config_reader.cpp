@@ -9,6 +9,7 @@
 
 #include "config/problem.h"
 #include "config/suggest.h"
+#include "config/value_hint.h"
 #include "config/yaml_document.h"
 #include "ipc/host_config.h"
 #include "ipc/property.h"
@@ -70,7 +71,11 @@ class Reader {
   LoadedConfig run() {
     if (document_.root) read_top(*document_.root);
     make_registry();  // Also without a readable file: the caller may want to list plugins.
-    if (transports_ != nullptr) read_transports(*transports_);
+    if (transports_ != nullptr) {
+      name_types(*transports_);
+      read_transports(*transports_);
+    }
+    for (const YamlEntry* entry : unknown_top_keys_) unknown_top_key(*entry);
     result_.problems = document_.problems.lines();
     return std::move(result_);
   }
@@ -105,7 +110,7 @@ class Reader {
       } else if (entry.key == "transports") {
         if (expect(entry.value, Kind::map, "transports", kTransportsHint)) transports_ = &entry.value;
       } else {
-        unknown_top_key(entry);
+        unknown_top_keys_.push_back(&entry);  // What to say depends on the plugins, whose folders are not all read yet.
       }
     }
     if (root.find("version") == nullptr) add({1, 1}, "version", "is missing", "add the line 'version: 1'");
@@ -118,6 +123,10 @@ class Reader {
       hint = "it belongs under 'plugins'";
     } else if (contains(common_names(), entry.key)) {
       hint = "it belongs to a transport: 'transports: { main: { " + entry.key + ": ... } }'";
+    } else if (has_type(entry.key)) {
+      hint = "it belongs to a transport: 'transports: { main: { type: " + entry.key + ", " + entry.key + ": ... } }'";
+    } else if (const cdmf_plugin* owner = owner_of(entry.key)) {
+      hint = "it belongs to a transport, under '" + std::string(owner->type) + "'";
     } else {
       hint = config::suggestion(entry.key, kTopKeys);
     }
@@ -185,6 +194,29 @@ class Reader {
     for (std::string& type : result_.registry->types()) types_.push_back(std::move(type));
   }
 
+  /// Finds the types that the file names; others are not loaded for the sake of a hint.
+  void name_types(const YamlNode& transports) {
+    const auto name = [this](const std::string& type) {
+      if (has_type(type) && !contains(Words(named_types_.begin(), named_types_.end()), type))
+        named_types_.push_back(type);
+    };
+    for (const YamlEntry& transport : transports.entries) {
+      for (const YamlEntry& option : transport.value.entries) {
+        if (option.key == "type" && option.value.kind == Kind::scalar) name(option.value.text);
+        if (option.value.kind == Kind::map) name(option.key);
+      }
+    }
+  }
+
+  /// The plugin among those named in the file that has an option of that name; null when none has.
+  const cdmf_plugin* owner_of(const std::string& option) {
+    for (const std::string& type : named_types_) {
+      const auto found = result_.registry->find(type);
+      if (found && find_property(*found.value, option) != nullptr) return found.value;
+    }
+    return nullptr;
+  }
+
   // ---- Transports ---------------------------------------------------------------------------------------------------
 
   void read_transports(const YamlNode& node) {
@@ -196,7 +228,13 @@ class Reader {
       }
       std::string hint = "write 'main: { type: shm, endpoint: /demo }'";
       if (contains(common_names(), entry.key)) hint = "a transport has a name: " + std::string(kTransportsExample);
-      if (expect(entry.value, Kind::map, path, hint)) read_transport(entry, path);
+      if (!expect(entry.value, Kind::map, path, hint)) continue;
+      if (has_type(entry.key) && entry.value.find("type") == nullptr) {
+        add(entry.key_position, path, "has no type",
+            "options of type " + entry.key + " stand inside a transport, beside its 'type'");
+        continue;
+      }
+      read_transport(entry, path);
     }
   }
 
@@ -271,7 +309,7 @@ class Reader {
     if (!expect(option.value, Kind::scalar, key, describe_type(property))) return;
     std::string problem = set_common_property(transport.config, property, option.value.text);
     if (!problem.empty()) {
-      add(option.value.position, key, std::move(problem), summary_of(property));
+      add(option.value.position, key, std::move(problem), config::value_hint(property, option.value.text));
     } else if (option.key == "role") {
       // As a property it wins over what the program asks for, and a contradicting alias is noticed.
       transport.config.properties["role"] = option.value.text;
@@ -302,7 +340,7 @@ class Reader {
       if (!expect(option.value, Kind::scalar, key, describe_type(*property))) continue;
       ParsedValue value = check_value(*property, option.value.text);
       if (!value.problem.empty()) {
-        add(option.value.position, key, std::move(value.problem), summary_of(*property));
+        add(option.value.position, key, std::move(value.problem), config::value_hint(*property, option.value.text));
       } else if (selected) {
         transport.config.properties[option.key] = option.value.text;
       }
@@ -328,9 +366,22 @@ class Reader {
     if (plugin != nullptr && find_property(*plugin, option.key) != nullptr) {
       return add(option.key_position, key, "unknown key", "it belongs under '" + std::string(plugin->type) + "'");
     }
+    if (contains(kTopKeys, option.key))
+      return add(option.key_position, key, "unknown key", "it belongs to the top level");
+    if (contains(kPluginKeys, option.key)) {
+      return add(option.key_position, key, "unknown key", "it belongs under 'plugins' at the top level");
+    }
+    if (const cdmf_plugin* owner = owner_of(option.key)) {
+      return add(option.key_position, key, "unknown key", "it belongs under '" + std::string(owner->type) + "'");
+    }
     Words known = common_names();
     known.insert(known.end(), types_.begin(), types_.end());
     std::string hint = config::suggestion(option.key, known);
+    if (plugin != nullptr && option.value.kind == Kind::scalar && hint.rfind("did you mean", 0) != 0) {
+      if (const auto near = config::nearest_word(option.key, property_names(*plugin))) {
+        hint = "did you mean '" + std::string(*near) + "' under '" + plugin->type + "'?";
+      }
+    }
     if (option.value.kind == Kind::map && hint.rfind("did you mean", 0) != 0) {
       hint = "there is no plugin of that type; " + config::suggestion(option.key, Words(types_.begin(), types_.end()));
     }
@@ -341,6 +392,8 @@ class Reader {
     std::string hint;
     if (contains(common_names(), option.key)) {
       hint = "it belongs one level up, beside 'type'";
+    } else if (const cdmf_plugin* owner = owner_of(option.key)) {
+      hint = "it belongs under '" + std::string(owner->type) + "'";
     } else {
       hint = config::suggestion(option.key, property_names(plugin));
       if (hint.empty()) hint = "type " + std::string(plugin.type) + " has no options";
@@ -355,7 +408,9 @@ class Reader {
   RegistryOptions options_;
   std::optional<std::filesystem::path> folder_;  // Of the file; none for a text.
   const YamlNode* transports_ = nullptr;
-  std::vector<std::string> types_;  // That a plugin file or a built-in plugin exists for.
+  std::vector<const YamlEntry*> unknown_top_keys_;
+  std::vector<std::string> named_types_;  // By the file, as types or sections, and there is a plugin file.
+  std::vector<std::string> types_;        // That a plugin file or a built-in plugin exists for.
   LoadedConfig result_;
 };
 

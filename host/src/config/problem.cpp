@@ -11,17 +11,24 @@ constexpr std::size_t kPrintedBytesMax = 60;
 
 bool is_continuation(char c) { return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U; }
 
+bool is_c1(std::string_view text, std::size_t at) {
+  return text[at] == '\xC2' && at + 1 < text.size() && static_cast<unsigned char>(text[at + 1]) < 0xA0;
+}
+
 std::string without_controls(std::string_view text) {
   static constexpr std::string_view kHex = "0123456789abcdef";
   std::string result;
-  for (const char c : text) {
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
     const auto byte = static_cast<unsigned char>(c);
     if (c == '\n') {
       result += "\\n";
-    } else if (byte < 0x20 || byte == 0x7F) {
+    } else if (byte < 0x20 || byte == 0x7F || is_c1(text, i)) {
+      if (byte == 0xC2) ++i;  // U+0080 to U+009F, which terminals obey as well: the second byte is its number.
+      const auto number = static_cast<unsigned char>(text[i]);
       result += "\\x";
-      result += kHex[byte >> 4U];
-      result += kHex[byte & 0x0FU];
+      result += kHex[number >> 4U];
+      result += kHex[number & 0x0FU];
     } else {
       result += c;
     }

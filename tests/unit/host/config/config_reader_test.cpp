@@ -202,8 +202,7 @@ TEST(ConfigReader, SaysEverythingAtOnceInTheOrderOfTheFile) {
              "c.yaml:7:19: transports.main.send_timeout: \"10\" has no unit; expected a duration such as 50us, 10ms or "
              "3s; How long send() waits for room before TIMEOUT; 0: BUFFER_FULL at once.",
              "c.yaml:8:5: transports.main.send_timeout: is given twice, first at 7:5; keep one of the two",
-             "c.yaml:9:5: transports.main.depth: unknown key; known here: type, endpoint, max_message_size, "
-             "send_timeout, receive_timeout, connect_timeout, auto_reconnect, role, alpha, beta",
+             "c.yaml:9:5: transports.main.depth: unknown key; it belongs under 'alpha'",
              "c.yaml:10:14: transports.main.alpha.depht: unknown option of type alpha; did you mean 'depth'?",
              "c.yaml:10:31: transports.main.alpha.depth: \"010\" starts with 0, which YAML readers take for octal; "
              "drop it; How many at once.",
@@ -306,10 +305,80 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"SectionOfAnotherTypeIsCheckedToo", transport("    beta: { file: x, patience: 2 }\n"),
               "6:32: transports.main.beta.patience: \"2\" has no unit; expected a duration such as 50us, 10ms or 3s; "
               "How long it waits."},
+        Wrong{"YesIsNoTruth", transport("    auto_reconnect: yes\n"),
+              "6:21: transports.main.auto_reconnect: expected true or false, got \"yes\"; did you mean 'true'?"}),
+    [](const auto& test) { return std::string(test.param.name); });
+
+INSTANTIATE_TEST_SUITE_P(
+    Misplaced, WrongConfig,
+    testing::Values(
         Wrong{
-            "YesIsNoTruth", transport("    auto_reconnect: yes\n"),
-            "6:21: transports.main.auto_reconnect: expected true or false, got \"yes\"; Whether a client whose server "
-            "went away tries again until it is stopped."}),
+            "SectionAtTop", "alpha: { depth: 4 }\n" + transport(""),
+            "2:1: alpha: unknown key; it belongs to a transport: 'transports: { main: { type: alpha, alpha: ... } }'"},
+        Wrong{"OptionAtTop", "depth: 4\n" + transport(""),
+              "2:1: depth: unknown key; it belongs to a transport, under 'alpha'"},
+        Wrong{"SectionBesideTheTransports", transport("  alpha: { depth: 4 }\n"),
+              "6:3: transports.alpha: has no type; options of type alpha stand inside a transport, beside its 'type'"},
+        Wrong{"OptionOfAnotherTypeOutsideItsSection", transport("    beta: { file: x }\n    patience: 1s\n"),
+              "7:5: transports.main.patience: unknown key; it belongs under 'beta'"},
+        Wrong{"OptionOfAnotherTypeInASection", transport("    alpha: { patience: 1s }\n    beta: { file: x }\n"),
+              "6:14: transports.main.alpha.patience: unknown option of type alpha; it belongs under 'beta'"},
+        Wrong{"OptionOfATypeThatIsNotNamed", transport("    alpha: { patience: 1s }\n"),
+              "6:14: transports.main.alpha.patience: unknown option of type alpha; known here: depth, mode, room, "
+              "listens"},
+        Wrong{"OptionMisspeltOutsideItsSection", transport("    Mode: calm\n"),
+              "6:5: transports.main.Mode: unknown key; did you mean 'mode' under 'alpha'?"},
+        Wrong{"TopKeyInATransport", transport("    version: 1\n"),
+              "6:5: transports.main.version: unknown key; it belongs to the top level"},
+        Wrong{"PluginKeyInATransport", transport("    search_paths: [/x]\n"),
+              "6:5: transports.main.search_paths: unknown key; it belongs under 'plugins' at the top level"},
+        Wrong{"TransportGivenTwice", transport("  main: { type: beta, endpoint: f, beta: { file: x } }\n"),
+              "6:3: transports.main: is given twice, first at 3:3; keep one of the two"},
+        Wrong{"SectionGivenTwice", transport("    alpha: { depth: 4 }\n    alpha: { depth: 8 }\n"),
+              "7:5: transports.main.alpha: is given twice, first at 6:5; keep one of the two"}),
+    [](const auto& test) { return std::string(test.param.name); });
+
+INSTANTIATE_TEST_SUITE_P(
+    Value, WrongConfig,
+    testing::Values(
+        Wrong{"UnitInLowerCase", transport("    alpha: { room: 64kib }\n"),
+              "6:20: transports.main.alpha.room: expected a size such as 4096, 64KiB or 1MiB, got \"64kib\"; did you "
+              "mean '64KiB'?"},
+        Wrong{"BlankBeforeAUnit", transport("    send_timeout: 10 ms\n"),
+              "6:19: transports.main.send_timeout: expected a duration such as 50us, 10ms or 3s, got \"10 ms\"; did "
+              "you mean '10ms'?"},
+        Wrong{"LeadingZero", transport("    alpha: { depth: 016 }\n"),
+              "6:21: transports.main.alpha.depth: \"016\" starts with 0, which YAML readers take for octal; drop it; "
+              "did you mean '16'?"},
+        Wrong{"Hexadecimal", transport("    alpha: { depth: 0x10 }\n"),
+              "6:21: transports.main.alpha.depth: expected a decimal integer, got \"0x10\"; How many at once."},
+        Wrong{"Fraction", transport("    alpha: { depth: 8.0 }\n"),
+              "6:21: transports.main.alpha.depth: expected a decimal integer, got \"8.0\"; How many at once."},
+        Wrong{"Exponent", transport("    max_message_size: 1e6\n"),
+              "6:23: transports.main.max_message_size: expected a size such as 4096, 64KiB or 1MiB, got \"1e6\"; "
+              "Payload bytes of the largest message, inclusive."},
+        Wrong{"Negative", transport("    alpha: { depth: -4 }\n"),
+              "6:21: transports.main.alpha.depth: -4 is below the minimum 1; How many at once."},
+        Wrong{"MoreThan64Bits", transport("    alpha: { depth: 18446744073709551616 }\n"),
+              "6:21: transports.main.alpha.depth: \"18446744073709551616\" is too large; How many at once."},
+        Wrong{"Zero", transport("    max_message_size: 0\n"),
+              "6:23: transports.main.max_message_size: 0 is below the minimum 1; Payload bytes of the largest message, "
+              "inclusive."},
+        Wrong{"ChoiceInCapitals", transport("    alpha: { mode: CALM }\n"),
+              "6:20: transports.main.alpha.mode: expected one of calm | eager, got \"CALM\"; did you mean 'calm'?"},
+        Wrong{"RoleInCapitals", transport("    role: Server\n"),
+              "6:11: transports.main.role: expected one of client | server, got \"Server\"; did you mean 'server'?"},
+        Wrong{"TagOnAValue", transport("    alpha: { depth: !!int 8 }\n"),
+              "6:21: transports.main.alpha.depth: tags ('!') are not supported: '!!int'; delete the tag; quotes make a "
+              "value text"},
+        Wrong{"NullValue", transport("    alpha: { depth: null }\n"),
+              "6:21: transports.main.alpha.depth: null is not a value; write a value, or delete the key"},
+        Wrong{"EmptyText", transport("    alpha: { depth: '' }\n"),
+              "6:21: transports.main.alpha.depth: expected a decimal integer, got nothing; How many at once."},
+        Wrong{"EndpointWithAnEscapedZero",
+              "transports: { main: { type: alpha, endpoint: \"a\0b\" } }
+              ",
+              "2:46: transports.main.endpoint: holds a zero character"}),
     [](const auto& test) { return std::string(test.param.name); });
 
 TEST(ConfigReader, DoesNotComplainTwiceAboutOneThing) {
