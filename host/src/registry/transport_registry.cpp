@@ -217,11 +217,19 @@ struct TransportRegistry::State {
     return texts;
   }
 
-  std::string not_found_text(const std::string& type) const {
-    std::string text = "no plugin of type " + in_quotes(type);
+  /// "; did you mean "shm"?", or what there is.
+  std::string near_text(const std::string& type) const {
     const std::vector<std::string> known = types();
     const std::vector<std::string_view> words(known.begin(), known.end());
-    if (const auto near = config::nearest_word(type, words)) text += "; did you mean " + in_quotes(*near) + "?";
+    if (const auto near = config::nearest_word(type, words)) return "; did you mean " + in_quotes(*near) + "?";
+    std::string text;
+    for (const std::string& word : known) text += (text.empty() ? "; there is " : ", ") + word;
+    return text;
+  }
+
+  std::string not_found_text(const std::string& type) const {
+    std::string text = "no plugin of type " + in_quotes(type);
+    text += near_text(type);
     std::string searched;
     for (const std::string& folder : folders()) searched += (searched.empty() ? "" : ", ") + folder;
     return text + "; " + registry::file_of_type(type) + " was looked for in " +
@@ -246,7 +254,8 @@ TransportResult<const cdmf_plugin*> TransportRegistry::find(std::string_view typ
   if (!problems().empty()) return {TransportError::INVALID_CONFIG, problems().front()};
   if (!registry::is_type_name(type)) {
     return {TransportError::PLUGIN_ERROR,
-            in_quotes(type) + " is no name of a transport type: it is lower case letters, digits and '_'"};
+            in_quotes(type) + " is no name of a transport type: it is lower case letters, digits and '_'" +
+                state_->near_text(type)};
   }
   const std::lock_guard lock(state_->mutex);
   Loaded loaded;

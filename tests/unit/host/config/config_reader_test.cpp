@@ -375,9 +375,7 @@ INSTANTIATE_TEST_SUITE_P(
               "6:21: transports.main.alpha.depth: null is not a value; write a value, or delete the key"},
         Wrong{"EmptyText", transport("    alpha: { depth: '' }\n"),
               "6:21: transports.main.alpha.depth: expected a decimal integer, got nothing; How many at once."},
-        Wrong{"EndpointWithAnEscapedZero",
-              "transports: { main: { type: alpha, endpoint: \"a\0b\" } }
-              ",
+        Wrong{"EndpointWithAnEscapedZero", "transports: { main: { type: alpha, endpoint: \"a\\0b\" } }\n",
               "2:46: transports.main.endpoint: holds a zero character"}),
     [](const auto& test) { return std::string(test.param.name); });
 

@@ -247,6 +247,8 @@ TEST_F(TransportRegistryTest, RefusesNamesThatCouldLeaveTheFolder) {
   for (const char* name : {"../good", "", "Good", "a/b", "a.so", "good\n", "1a"}) {
     EXPECT_TRUE(has(registry.find(name).error_message, "is no name of a transport type")) << name;
   }
+  EXPECT_TRUE(has(registry.find("Good").error_message, "did you mean \"good\"?"));
+  EXPECT_TRUE(has(registry.find("pigeon").error_message, "no plugin of type \"pigeon\"; there is good; "));
 }
 
 TEST_F(TransportRegistryTest, IgnoresFilesThatAreNamedOtherwise) {
