@@ -23,10 +23,24 @@ namespace {
 constexpr std::size_t kRetryBytes = 32 * 1024;
 constexpr std::uint64_t kRetryTimeUs = 100;
 
+// A record from this size on is read up to its end and one header more, so that the next one begins a read: then
+// nothing has to be moved in memory, and the same block is used again. A system call costs less than moving that much.
+constexpr std::size_t kOwnReadBytes = 32 * 1024;
+
 std::uint64_t wall_clock_us() noexcept {
   timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
   return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(now.tv_nsec) / 1000;
+}
+
+ssize_t send_pieces(int socket, SendQueue::Pieces& pieces) noexcept {
+  constexpr int kFlags = MSG_NOSIGNAL | MSG_DONTWAIT;
+  // The kernel copies a msghdr and its vector before it looks at them; nearly always one piece is all there is.
+  if (pieces.count == 1) return ::send(socket, pieces.parts[0].iov_base, pieces.parts[0].iov_len, kFlags);
+  msghdr message{};
+  message.msg_iov = pieces.parts.data();
+  message.msg_iovlen = pieces.count;
+  return sendmsg(socket, &message, kFlags);
 }
 
 Link& link_of(const cdmf_loan& loan) noexcept { return *reinterpret_cast<Link*>(loan.token); }
@@ -104,10 +118,7 @@ bool Link::transmit() {
   while (queue_.published_bytes() != 0 && broken_ == CDMF_OK) {
     SendQueue::Pieces pieces =
         limits_.packet_bytes != 0 ? queue_.pending_packet(limits_.packet_bytes) : queue_.pending();
-    msghdr message{};
-    message.msg_iov = pieces.parts.data();
-    message.msg_iovlen = pieces.count;
-    const ssize_t sent = sendmsg(fd(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const ssize_t sent = send_pieces(fd(), pieces);
     if (sent < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM) break;
@@ -377,7 +388,11 @@ bool Link::wait_by_reading() {
 /// Reads once. False: there is nothing more now.
 bool Link::fill(std::size_t needed, int flags) {
   const bool packets = limits_.packet_bytes != 0;
-  const std::span<std::byte> room = buffer_.room(packets ? buffer_.unread().size() + limits_.packet_bytes : needed);
+  const std::size_t unread = buffer_.unread().size();
+  std::span<std::byte> room = buffer_.room(packets ? unread + limits_.packet_bytes : needed);
+  if (!packets && needed >= kOwnReadBytes) {
+    room = room.first(std::min(room.size(), needed - unread + sizeof(RecordHeader)));
+  }
   ssize_t count = recv(fd(), room.data(), room.size(), packets ? flags | MSG_TRUNC : flags);
   // A peer that left without reading everything: SEQPACKET says so before what it sent, and once.
   if (packets && count < 0 && errno == ECONNRESET) count = recv(fd(), room.data(), room.size(), flags | MSG_TRUNC);
