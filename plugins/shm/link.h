@@ -56,7 +56,7 @@ class Link {
                           Interrupted&& interrupted) noexcept;
   /// Lets the threads in await_space look again.
   void wake_own_senders() noexcept {
-    if (can_send()) wake_senders(*out_.control);
+    if (can_send()) wake_own(out_.control->space_wanted);
   }
   /// Messages for the peer that it never reported as done.
   std::uint64_t count_undelivered() const noexcept { return can_send() ? count_unreleased(out_) : 0; }

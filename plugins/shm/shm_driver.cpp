@@ -172,7 +172,7 @@ void ShmDriver::connected(std::shared_ptr<Link> link) {
 void ShmDriver::kick() {
   const std::lock_guard lock(sleep_mutex_);
   if (kicker_) signal_fd(kicker_.get());  // After close() there is nobody to wake.
-  if (futex_sleeper_ != nullptr) wake_receiver(futex_sleeper_->in_control(), -1);
+  if (futex_sleeper_ != nullptr) wake_own(futex_sleeper_->in_control().armed);
 }
 
 }  // namespace cdmf::ipc::shm

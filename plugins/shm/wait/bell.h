@@ -12,6 +12,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdint>
 
 #include "ring/record_ring.h"
@@ -36,6 +37,13 @@ inline void wake_receiver(RecordRingControl& control, int bell_fd) noexcept {
   const std::uint32_t armed = control.armed.exchange(kNotArmed, std::memory_order_acq_rel);
   if (armed == kArmedFd) signal_fd(bell_fd);
   if (armed == kArmedFutex) futex_wake_all(control.armed);
+}
+
+/// Wakes the threads of this process that sleep on a word of theirs, whatever it says: a peer takes the word back before
+/// it wakes, and may have died in between.
+inline void wake_own(std::atomic<std::uint32_t>& word) noexcept {
+  word.store(0, std::memory_order_release);
+  futex_wake_all(word);
 }
 
 /// After a flush: wakes the receiver, unless it is known never to sleep.
