@@ -33,8 +33,12 @@ class Source {
     if (mark.pos < 0 || mark.line < 0 || mark.column < 0) return {};
     const std::size_t offset = offset_of(mark);
     const std::size_t row_start = offset - std::min(offset, static_cast<std::size_t>(mark.column));
-    const std::string_view row = text_.substr(row_start, offset - row_start);
-    return {static_cast<std::uint32_t>(mark.line + 1), position_at(row, row.size()).column};
+    // Counting goes on where it stopped: from the start of the row each time, a long row would take quadratic time.
+    if (row_start != counted_.row_start || offset < counted_.offset) counted_ = {row_start, row_start, 1};
+    const std::string_view uncounted = text_.substr(counted_.offset, offset - counted_.offset);
+    counted_.column += position_at(uncounted, uncounted.size()).column - 1;
+    counted_.offset = offset;
+    return {static_cast<std::uint32_t>(mark.line + 1), counted_.column};
   }
 
   /// The text from the mark on.
@@ -54,7 +58,14 @@ class Source {
     return std::min(text_.size(), static_cast<std::size_t>(std::max(mark.pos, 0)));
   }
 
+  struct Counted {
+    std::size_t row_start = 0;
+    std::size_t offset = 0;    // Characters of the row before it are counted,
+    std::uint32_t column = 1;  // and this is the column it stands in.
+  };
+
   std::string_view text_;
+  mutable Counted counted_;
 };
 
 /// The rest of `text` up to the first character of `stops`.

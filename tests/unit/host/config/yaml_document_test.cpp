@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 #include <pthread.h>
 
+#include <ctime>
 #include <functional>
 #include <ostream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace cdmf::ipc::config {
@@ -342,6 +344,39 @@ TEST(YamlDocument, RefusesHostileTextsOnASmallStack) {
       EXPECT_FALSE(read_yaml_text("c.yaml", text).problems.empty()) << text.substr(0, 20);
     }
   });
+}
+
+/// Seconds of this thread's own work: what others do on the machine does not count.
+double work_seconds(const std::function<void()>& work) {
+  const auto now = [] {
+    timespec time{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+  };
+  const double before = now();
+  work();
+  return now() - before;
+}
+
+// Would catch: time that grows with the square of the text. A text 16 times as long then takes 256 times as long.
+TEST(YamlDocument, TakesTimeInProportionToTheText) {
+  for (const char* piece : {"a,", ",", "{a: 1}, ", "\xC3\xA4,", "'b',", "[c], "}) {
+    const auto seconds = [piece](std::size_t bytes) {
+      const std::string text = "x: [" + repeated(piece, bytes / std::string_view(piece).size()) + "d]\n";
+      return work_seconds([&text] { (void)read_yaml_text("c.yaml", text); });
+    };
+    (void)seconds(1000);  // What is done once.
+    EXPECT_LT(seconds(160000), 0.05 + 80 * seconds(10000)) << piece;
+  }
+}
+
+TEST(YamlDocument, CountsColumnsOfALongRowInAnyOrder) {
+  // The key's place is asked for again when the value turns out to be missing: counting has to start over.
+  EXPECT_EQ(problems_of("a: {\xC3\xA4: 1, b: , \xC3\xA4: 2, c: !t 3}\nd: 1\nd: 2\n"),
+            (Lines{"c.yaml:1:11: a.b: has no value; write 'key: value', or delete the key",
+                   "c.yaml:1:16: a.\xC3\xA4: is given twice, first at 1:5; keep one of the two",
+                   "c.yaml:1:25: a.c: tags ('!') are not supported: '!t'; delete the tag; quotes make a value text",
+                   "c.yaml:3:1: d: is given twice, first at 2:1; keep one of the two"}));
 }
 
 TEST(YamlDocument, HasSomethingToSayOfEveryHalfOfADocument) {
