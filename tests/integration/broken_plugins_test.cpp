@@ -198,6 +198,30 @@ TEST(BrokenPlugins, StopNobodyWhoDoesNotNameThem) {
   EXPECT_TRUE(contains(wrong.errors, "did you mean \"good\"?")) << wrong.errors;
 }
 
+// Sanitizers turn an abort() into a report and an exit code of their own; the plugin is named all the same.
+TEST(BrokenPlugins, ThatEndTheirProcessAreNamedInsteadOfEndingTheList) {
+  const Folder folder;
+  folder.add("good");
+  folder.add("crashes");
+  const auto list = folder.run({"--plugin-path", folder.plugins(), "plugins", "list"});
+  EXPECT_EQ(list.code, 1);
+  EXPECT_TRUE(contains(list.errors, "libcdmf_crashes.so ends the process that loads it (")) << list.errors;
+  EXPECT_TRUE(contains(list.errors, "remove it from its folder")) << list.errors;
+}
+
+TEST(WrongWords, InPlaceOfACommandAreNamedWithTheNearestOne) {
+  const Folder folder;
+  const auto wrong = folder.run({"chekc", "x.yaml"});
+  EXPECT_EQ(wrong.code, 2);
+  EXPECT_TRUE(contains(wrong.errors, "'chekc' is no command; did you mean 'check'?")) << wrong.errors;
+  const auto below = folder.run({"plugins", "dco", "shm"});
+  EXPECT_EQ(below.code, 2);
+  EXPECT_TRUE(contains(below.errors, "'dco' is no command of plugins; did you mean 'doc'?")) << below.errors;
+  const auto far = folder.run({"frobnicate"});
+  EXPECT_TRUE(contains(far.errors, "'frobnicate' is no command; known here: run, recv, send")) << far.errors;
+  EXPECT_FALSE(contains(far.errors, "bench-peer")) << far.errors;
+}
+
 TEST(BrokenPlugins, WhoseDriverCannotBeMadeEndTheCommandWithItsReason) {
   const Folder folder;
   folder.add("create_fails");

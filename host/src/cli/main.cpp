@@ -3,9 +3,14 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "cli/command_error.h"
 #include "cli/commands.h"
+#include "config/problem.h"
+#include "config/suggest.h"
 
 namespace {
 
@@ -50,6 +55,11 @@ class CommandLine {
   int run(int argc, char** argv) {
     try {
       app_.parse(argc, argv);
+    } catch (const CLI::RequiredError& error) {
+      const std::string unknown = unknown_command();
+      if (unknown.empty()) return app_.exit(error) == 0 ? kExitOk : kExitUsage;
+      std::fprintf(stderr, "%s\nRun with --help for more information.\n", unknown.c_str());
+      return kExitUsage;
     } catch (const CLI::ParseError& error) {
       return app_.exit(error) == 0 ? kExitOk : kExitUsage;
     }
@@ -57,6 +67,21 @@ class CommandLine {
   }
 
  private:
+  /// What to say when a word stands where a command should; empty when there is none. CLI11 only misses the command.
+  std::string unknown_command() {
+    const std::vector<std::string> words = app_.remaining(true);
+    const bool below = app_.got_subcommand("plugins");
+    if (words.empty() || (!below && !app_.get_subcommands().empty())) return {};
+    const CLI::App* parent = below ? app_.get_subcommand("plugins") : &app_;
+    std::vector<std::string> names;
+    for (const CLI::App* known :
+         parent->get_subcommands([](const CLI::App* app) { return !app->get_group().empty(); })) {
+      names.push_back(known->get_name());
+    }
+    return "'" + cdmf::ipc::config::printable(words.front()) + "' is no command" + (below ? " of plugins; " : "; ") +
+           cdmf::ipc::config::suggestion(words.front(), std::vector<std::string_view>(names.begin(), names.end()));
+  }
+
   CLI::App* command(CLI::App& parent, const char* name, const char* summary, std::function<int()> work) {
     CLI::App* added = parent.add_subcommand(name, summary);
     added->fallthrough();  // So that --plugin-path may also follow the command.
