@@ -30,10 +30,12 @@
 #include <thread>
 #include <vector>
 
+#include "fault/support/footprint.h"
 #include "ipc/transport_registry.h"
 
 using namespace cdmf::ipc;
 using namespace std::chrono_literals;
+using cdmf::ipc::test::Footprint;
 
 namespace {
 
@@ -160,26 +162,6 @@ std::unique_ptr<Transport> make(const std::string& type) {
 
 // ----------------------------------------------------------------------------------------------------------- server
 
-struct Footprint {
-  std::ptrdiff_t descriptors = 0;
-  std::ptrdiff_t threads = 0;
-  std::ptrdiff_t shared_mappings = 0;
-  bool operator==(const Footprint&) const = default;
-};
-Footprint footprint() {
-  const auto entries = [](const char* folder) {
-    return std::distance(std::filesystem::directory_iterator(folder), std::filesystem::directory_iterator());
-  };
-  Footprint now{entries("/proc/self/fd"), entries("/proc/self/task"), 0};
-  std::FILE* const maps = std::fopen("/proc/self/maps", "re");
-  char line[512];
-  while (maps != nullptr && std::fgets(line, sizeof line, maps) != nullptr) {
-    now.shared_mappings += std::strstr(line, "rw-s") != nullptr;
-  }
-  if (maps != nullptr) std::fclose(maps);
-  return now;
-}
-
 [[noreturn]] void live_as_server(const std::string& type, const std::string& endpoint, std::uint32_t generation) {
   const auto transport = make(type);
   std::map<PeerId, std::uint32_t> who;
@@ -227,16 +209,13 @@ Footprint footprint() {
     if (attempt == 200) wrong("a new server cannot take the endpoint of the dead one: " + done.error_message);
     std::this_thread::sleep_for(10ms);
   }
-  const Footprint before = footprint();
+  const Footprint before = Footprint::now();
   g_board->links = 0;
   g_board->server_generation = generation;
   while (!g_board->finish || g_board->links != 0) std::this_thread::sleep_for(5ms);
-  for (int attempt = 0; footprint() != before; ++attempt) {
-    const Footprint after = footprint();
+  for (int attempt = 0; Footprint::now() != before; ++attempt) {
     if (attempt == 500) {
-      wrong("left in the server: " + std::to_string(after.descriptors - before.descriptors) + " descriptors, " +
-            std::to_string(after.threads - before.threads) + " threads, " +
-            std::to_string(after.shared_mappings - before.shared_mappings) + " mappings");
+      wrong("left in the server: " + (Footprint::now() - before).text());
     }
     std::this_thread::sleep_for(10ms);
   }
