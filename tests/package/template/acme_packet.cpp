@@ -1,5 +1,6 @@
 // A transport by somebody else, to copy: one peer over an abstract SOCK_SEQPACKET socket, which keeps frames whole.
 // It knows the installed headers of cdmf and nothing of cdmf's tree. plugin_api/README.md walks through it.
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -60,6 +61,14 @@ using SharedFd = std::shared_ptr<const Fd>;
 SharedFd adopt_fd(int fd) { return fd < 0 ? nullptr : std::make_shared<const Fd>(fd); }
 SharedFd new_socket() { return adopt_fd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)); }
 
+// A killed process gives back its descriptors from the highest number down. The listener goes first, or a client that
+// notices the end of its link would be taken once more by the process that is dying.
+constexpr int kListenerFdMin = 512;
+SharedFd above_all(SharedFd fd) {
+  SharedFd moved = fd ? adopt_fd(fcntl(fd->get(), F_DUPFD_CLOEXEC, kListenerFdMin)) : nullptr;
+  return moved ? moved : fd;  // Beyond the limit of descriptors: it stays where it is.
+}
+
 // Ends a wait of another thread: the running one, or the next one.
 class Alarm {
  public:
@@ -104,7 +113,7 @@ class PacketDriver final : public cdmf::ipc::Driver {
       return error.fail(CDMF_RESOURCE_EXHAUSTED, reason, "acme_packet \"@", name_, "\": no eventfd");
     }
     if (!server_) return CDMF_OK;
-    listener_ = new_socket();
+    listener_ = above_all(new_socket());
     const auto [address, length] = socket_address();
     if (!listener_ || bind(listener_->get(), reinterpret_cast<const sockaddr*>(&address), length) != 0 ||
         listen(listener_->get(), 8) != 0) {

@@ -4,6 +4,7 @@
 // One peer over an abstract SOCK_SEQPACKET socket, as template/acme_packet.cpp, which says more about the whys.
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdalign.h>
@@ -101,6 +102,15 @@ static void silence(int alarm) {
 // ---- The link. All with the mutex held.
 
 static int new_socket(void) { return socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0); }
+
+// A killed process gives back its descriptors from the highest number down. The listener goes first, or a client that
+// notices the end of its link would be taken once more by the process that is dying.
+static int above_all(int fd) {
+  const int moved = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 512);
+  if (moved < 0) return fd;  // Beyond the limit of descriptors: it stays where it is.
+  close(fd);
+  return moved;
+}
 
 // Abstract: the name starts with a zero byte, has a length, and vanishes with its last socket.
 static socklen_t socket_address(const struct driver* d, struct sockaddr_un* address) {
@@ -207,7 +217,7 @@ static cdmf_status driver_open(void* self, cdmf_error* error) {
   if (!d->is_server) return CDMF_OK;
   struct sockaddr_un address;
   const socklen_t length = socket_address(d, &address);
-  d->listener = new_socket();
+  d->listener = above_all(new_socket());
   if (d->listener < 0 || bind(d->listener, (struct sockaddr*)&address, length) != 0 || listen(d->listener, 8) != 0) {
     const int reason = errno;
     driver_close(d);
