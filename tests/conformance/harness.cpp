@@ -9,6 +9,8 @@
 
 #include <atomic>
 
+#include "ipc/property.h"
+
 namespace cdmf::ipc::conformance {
 std::string fresh_endpoint() {
   static std::atomic<int> count{0};
@@ -20,9 +22,16 @@ TransportConfig config_for(const std::string& endpoint, Role role) {
   config.endpoint = endpoint;
   config.role = role;
   config.properties = subject().properties;
+  EXPECT_GE(payload_bytes_max(), 1000u) << "the suite needs a max_message_size of 1000 or more";
   config.connect_timeout = watchdog();
   config.send_timeout = watchdog();
   return config;
+}
+
+std::size_t payload_bytes_max() {
+  const auto given = subject().properties.find("max_message_size");
+  if (given == subject().properties.end()) return TransportConfig{}.max_message_size;
+  return static_cast<std::size_t>(parse_size(given->second).number);
 }
 
 std::string pattern(std::size_t size, std::uint64_t seed) {

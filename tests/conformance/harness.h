@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/types.h>
 
+#include <algorithm>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -29,6 +30,10 @@ template <typename Condition>
 /// A name that no other test, process or run uses at this moment.
 [[nodiscard]] std::string fresh_endpoint();
 [[nodiscard]] TransportConfig config_for(const std::string& endpoint, Role role);
+
+/// The max_message_size under test, and a size that it allows. The tests need 1000 bytes.
+[[nodiscard]] std::size_t payload_bytes_max();
+[[nodiscard]] inline std::size_t fit(std::size_t size) { return std::min(size, payload_bytes_max()); }
 
 /// Bytes that depend on every position and on a seed, so that a torn, shifted or mixed-up message is noticed.
 [[nodiscard]] std::string pattern(std::size_t size, std::uint64_t seed);

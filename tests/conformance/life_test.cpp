@@ -235,7 +235,7 @@ TEST(Life, InfoTellsWhereItIs) {
   EXPECT_EQ(info.endpoint, endpoint);
   EXPECT_NE(info.address, "");
   EXPECT_EQ(info.role, Role::SERVER);
-  EXPECT_EQ(info.max_message_size, TransportConfig{}.max_message_size);
+  EXPECT_EQ(info.max_message_size, payload_bytes_max());
 }
 
 // ---- Nothing is left over -------------------------------------------------------------------------------------------

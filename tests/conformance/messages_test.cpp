@@ -31,7 +31,7 @@ class Messages : public ::testing::Test {
 TEST_F(Messages, ArriveWholeAndInOrder) {
   constexpr std::uint64_t kCount = 6000;
   for (std::uint64_t i = 0; i < kCount; ++i) {
-    const std::string payload = pattern(i * 37 % 3000, i);
+    const std::string payload = pattern(fit(i * 37 % 3000), i);
     const std::string subject = pattern(i % 40, i + 1);
     MessageView message = text(payload, i);
     message.subject = subject;
@@ -44,7 +44,7 @@ TEST_F(Messages, ArriveWholeAndInOrder) {
   const auto got = record.messages();
   for (std::uint64_t i = 0; i < kCount; ++i) {
     ASSERT_EQ(got[i].getId(), i);
-    ASSERT_EQ(got[i].getPayloadText(), pattern(i * 37 % 3000, i)) << i;
+    ASSERT_EQ(got[i].getPayloadText(), pattern(fit(i * 37 % 3000), i)) << i;
     ASSERT_EQ(got[i].getSubject(), pattern(i % 40, i + 1)) << i;
     ASSERT_EQ(got[i].getFlags(), static_cast<std::uint8_t>(i));
     ASSERT_EQ(got[i].getType(), i % 2 == 0 ? MessageType::EVENT : MessageType::REQUEST);
@@ -80,6 +80,7 @@ TEST_F(Messages, OfEverySizeUpToTheMaximumArriveAndALargerOneIsRefused) {
   const std::size_t max = client.getInfo().max_message_size;
   const std::string subject(kSubjectBytesMax, 's');
   std::vector<std::size_t> sizes{0, 1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 4095, 4096, 4097, max - 1, max};
+  std::erase_if(sizes, [&](std::size_t size) { return size > max; });
   for (const std::size_t size : sizes) {
     const std::string payload = pattern(size, size);
     MessageView message = text(payload, size);
@@ -233,14 +234,14 @@ TEST_F(Polled, ABatchIsInvisibleBeforeItsFlushAndWholeAfterIt) {
 TEST_F(Polled, FullIsToldAtOnceOrAfterTheTimeoutAndWhatWasAcceptedArrives) {
   std::uint64_t accepted = 0;
   TransportResult<> result;
-  while ((result = client.send(text(pattern(5000, accepted), accepted), {.timeout = 0ms})).success()) {
+  while ((result = client.send(text(pattern(fit(5000), accepted), accepted), {.timeout = 0ms})).success()) {
     ASSERT_LT(++accepted, 1'000'000u) << "the buffer has no bound";
   }
   EXPECT_EQ(result.error, TransportError::BUFFER_FULL) << result.text();
   EXPECT_GT(accepted, 0u);
   const auto before = Clock::now();
   // What the kernel still takes meanwhile is accepted, too; sooner or later time runs out.
-  while ((result = client.send(text(pattern(5000, accepted), accepted), {.timeout = 60ms})).success()) {
+  while ((result = client.send(text(pattern(fit(5000), accepted), accepted), {.timeout = 60ms})).success()) {
     ++accepted;
     ASSERT_LT(Clock::now() - before, watchdog()) << "it is never full for long";
   }
@@ -250,7 +251,7 @@ TEST_F(Polled, FullIsToldAtOnceOrAfterTheTimeoutAndWhatWasAcceptedArrives) {
     const auto got = server.receive(watchdog());
     ASSERT_TRUE(got.success()) << got.text() << " at " << i << " of " << accepted;
     ASSERT_EQ(got.value->getId(), i);
-    ASSERT_EQ(got.value->getPayloadText(), pattern(5000, i));
+    ASSERT_EQ(got.value->getPayloadText(), pattern(fit(5000), i));
   }
   EXPECT_EQ(server.receive(20ms).error, TransportError::TIMEOUT) << "a refused message arrived";
   EXPECT_TRUE(client.send(text("room again"), {.timeout = 0ms}).success());
@@ -293,7 +294,7 @@ TEST_F(Polled, AnUnflushedBatchLargerThanTheBufferDoesNotBlockItself) {
     }
   });
   for (std::uint64_t i = 0; i < 5000; ++i) {
-    const auto result = client.send(text(pattern(4000, i), i), {.flush = false});
+    const auto result = client.send(text(pattern(fit(4000), i), i), {.flush = false});
     EXPECT_TRUE(result.success()) << result.text();
     if (!result) break;
   }
@@ -306,7 +307,7 @@ TEST_F(Polled, ASenderThatWaitsGoesOnWhenTheReceiverReads) {
   constexpr std::uint64_t kCount = 3000;
   std::thread sender([&] {
     for (std::uint64_t i = 0; i < kCount; ++i) {
-      const auto result = client.send(text(pattern(5000, i), i));
+      const auto result = client.send(text(pattern(fit(5000), i), i));
       EXPECT_TRUE(result.success()) << result.text();
       ++sent;
     }
@@ -330,7 +331,7 @@ TEST_F(Polled, ASenderThatWaitsGoesOnWhenTheReceiverReads) {
 TEST_F(Polled, StopFreesASenderThatWaits) {
   std::thread sender([&] {
     TransportResult<> result;
-    const std::string payload(5000, 'x');
+    const std::string payload(fit(5000), 'x');
     while ((result = client.send(text(payload), {.timeout = 1h})).success()) {
     }
     EXPECT_TRUE(result.error == TransportError::NOT_CONNECTED || result.error == TransportError::CONNECTION_CLOSED)
@@ -420,46 +421,67 @@ TEST_F(Polled, AnArmedDescriptorIsQuietWhenNothingComes) {
 TEST_F(Polled, HeldMessagesKeepTheirBytesWhileTheLinkGoesOnAndAfterItsEnd) {
   CDMF_NEEDS(CDMF_CAP_HOLD);
   std::vector<HeldMessage> kept;
+  std::uint64_t sent = 0;
   std::uint64_t next = 0;
   std::uint64_t refused = 0;
-  constexpr std::uint64_t kCount = 2000;
+  const auto payload = [](std::uint64_t id) { return pattern(fit(3000), id); };
+  const auto check = [&] {
+    for (const HeldMessage& each : kept) EXPECT_EQ(each.view().text(), payload(each.view().id));
+  };
+  const auto hold_all = [&](const MessageView& view) {
+    EXPECT_EQ(view.id, next++);
+    EXPECT_EQ(view.text(), payload(view.id));
+    auto held = server.hold(view);
+    if (held.success()) {
+      kept.push_back(std::move(held.value));
+    } else {
+      ++refused;
+      EXPECT_EQ(held.error, TransportError::RESOURCE_EXHAUSTED) << held.text();
+    }
+  };
+  const auto nothing_comes = [&] { return server.await(20ms).error == TransportError::TIMEOUT; };
+  // Nobody may keep everything: either the quota is reached, or what is held uses up the room and stops the link.
+  EXPECT_TRUE(eventually([&] {
+    bool full = false;
+    for (int i = 0; i < 8 && !full; ++i) {
+      full = !client.send(text(payload(sent), sent), {.timeout = 0ms}).success();
+      sent += full ? 0 : 1;
+    }
+    const std::size_t got = server.poll(hold_all);
+    return refused != 0 || HasFailure() || (full && got == 0 && nothing_comes());
+  })) << "neither a quota nor an end of the room after "
+      << kept.size();
+  EXPECT_GT(kept.size(), 0u);
+  check();
+  // Half of it is given back, and the link goes on behind the rest, which stays whole: until that uses up the room, in
+  // a ring for instance. Then it goes on when the rest is given back.
+  for (std::size_t i = 0; i < kept.size(); ++i) kept.erase(kept.begin() + static_cast<std::ptrdiff_t>(i));
+  const std::uint64_t until = sent + 1500;
   std::thread sender([&] {
-    for (std::uint64_t i = 0; i < kCount; ++i) {
-      const auto result = client.send(text(pattern(3000, i), i));
+    for (; sent < until; ++sent) {
+      const auto result = client.send(text(payload(sent), sent));
       EXPECT_TRUE(result.success()) << result.text();
       if (!result) return;
     }
   });
-  const auto check = [&] {
-    for (const HeldMessage& each : kept) EXPECT_EQ(each.view().text(), pattern(3000, each.view().id));
-  };
-  // Holds all it can get. What is held may stop the link when the buffer behind it is used up; giving it back must
-  // set it going again.
   EXPECT_TRUE(eventually([&] {
     const std::size_t got = server.poll([&](const MessageView& view) {
       EXPECT_EQ(view.id, next++);
-      EXPECT_EQ(view.text(), pattern(3000, view.id));
-      auto held = server.hold(view);
-      refused += held.success() ? 0 : 1;
-      if (held.success()) {
-        kept.push_back(std::move(held.value));
-      } else {
-        EXPECT_EQ(held.error, TransportError::RESOURCE_EXHAUSTED) << held.text();
-      }
+      EXPECT_EQ(view.text(), payload(view.id));
     });
-    if (got == 0 && next < kCount && server.await(20ms).error == TransportError::TIMEOUT) {
+    if (got == 0 && next < until && nothing_comes()) {
       check();
       kept.clear();
     }
-    return next == kCount;
+    return next == until;
   })) << "stopped after "
       << next;
   sender.join();
-  EXPECT_GT(refused, 0u) << "there is no quota";
+  check();
   kept.clear();
-  ASSERT_TRUE(client.send(text(pattern(3000, 1), 1)).success());
+  ASSERT_TRUE(client.send(text(payload(next), next)).success());
   ASSERT_TRUE(eventually([&] {
-    server.poll([&](const MessageView& view) { kept.push_back(std::move(server.hold(view).value)); });
+    server.poll(hold_all);
     return !kept.empty();
   }));
   client.cleanup();

@@ -57,6 +57,8 @@ TEST(Peers, EachGetsItsOwnReplies) {
       EXPECT_TRUE(server.reply(request, response).success());
     });
     bring_up(server, config_for(endpoint, Role::SERVER));
+    // Without a descriptor to sleep on threads may spin: so many of them would only keep each other from running.
+    if (count > 16 && (server.getInfo().capabilities & CDMF_CAP_POLL_FD) == 0) break;
     std::vector<std::unique_ptr<Transport>> clients;
     std::vector<std::unique_ptr<Record>> records;
     for (std::size_t c = 0; c < count; ++c) {
@@ -105,7 +107,7 @@ TEST(Peers, OneThatDoesNotReadDoesNotStopTheOthers) {
   bring_up(eager, config_for(endpoint, Role::CLIENT));
   ASSERT_TRUE(eventually([&] { return server.getPeers().size() == 2; }));
   const PeerId to_eager = server.getPeers()[1];
-  const std::string payload(5000, 'x');
+  const std::string payload(fit(5000), 'x');
   int queued = 0;
   while (server.send(text(payload), {.peer = to_lazy, .timeout = 20ms}).success()) {
     ASSERT_LT(++queued, 1'000'000) << "the buffer has no bound";

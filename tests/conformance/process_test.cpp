@@ -16,7 +16,7 @@ class Processes : public ::testing::Test {
 void expect_echo(Transport& transport, const Record& record, const SendOptions& to, std::uint64_t count) {
   const std::size_t before = record.message_count();
   for (std::uint64_t i = 0; i < count; ++i) {
-    ASSERT_TRUE(transport.send(text(pattern(i * 131 % 9000, i), i), to).success()) << i;
+    ASSERT_TRUE(transport.send(text(pattern(fit(i * 131 % 9000), i), i), to).success()) << i;
     if (i % 16 != 15) continue;
     ASSERT_TRUE(record.wait_for_messages(before + i - 14));  // Both ways stay within the buffers.
   }
@@ -24,7 +24,7 @@ void expect_echo(Transport& transport, const Record& record, const SendOptions& 
   const auto got = record.messages();
   for (std::uint64_t i = 0; i < count; ++i) {
     ASSERT_EQ(got[before + i].getId(), i);
-    ASSERT_EQ(got[before + i].getPayloadText(), pattern(i * 131 % 9000, i)) << i;
+    ASSERT_EQ(got[before + i].getPayloadText(), pattern(fit(i * 131 % 9000), i)) << i;
   }
 }
 
@@ -167,7 +167,7 @@ TEST_F(Processes, ASenderThatWaitsIsToldWhenItsReceiverIsKilled) {
   PeerProcess victim("idle", endpoint);
   ASSERT_TRUE(victim.ready());
   ASSERT_TRUE(eventually([&] { return server.getPeers().size() == 1; }));
-  const std::string payload(5000, 'x');
+  const std::string payload(fit(5000), 'x');
   while (server.send(text(payload), {.timeout = 20ms}).success()) {
   }
   std::thread killer([&] {
