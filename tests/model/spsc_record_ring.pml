@@ -9,7 +9,7 @@
  * -DBROKEN=n removes one part of the rule, and then Spin must find an error:
  *   1  a dirty next header is not set to 0       2  claimed lines are not marked
  *   3  lines under padding are not marked        4  lines are marked for what was committed, not for what was claimed
- *   5  stamps do not change with the lap
+ *   5  stamps do not change with the lap         6  lines are set to 0 ahead of the tail without a look whether they are free
  */
 #ifndef BROKEN
 #define BROKEN 0
@@ -162,6 +162,21 @@ active proctype producer() {
     fi;
   again:
     skip;
+    atomic { /* between two claims, some of the dirty lines ahead may be set to 0: those that are free */
+      i = 0;
+      do
+      :: i < LINES ->
+        if
+        :: dirty[LINE(tail + i)] && (AHEAD(head_seen, tail) + i < LINES || BROKEN == 6) ->
+          assert(AHEAD(head, tail) + i < LINES); /* else it is payload that is still to be read */
+          word[LINE(tail + i)] = 0;
+          dirty[LINE(tail + i)] = 0
+        :: skip
+        fi;
+        i++
+      :: else -> break
+      od
+    };
     atomic {
       size = 0;
       used = 0;

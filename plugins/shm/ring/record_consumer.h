@@ -1,10 +1,12 @@
 #pragma once
 // ring/record_consumer.h: the reading end of the record ring. How the ring works, and why it is right: record_ring.h.
 
+#include <algorithm>
 #include <array>
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 
 #include "ring/record_ring.h"
@@ -40,14 +42,7 @@ class RecordConsumer {
   [[nodiscard]] std::size_t receive_burst(std::span<RecordView> views) noexcept;
 
   /// The same for one record; false: none, or a fault.
-  [[nodiscard]] bool receive(RecordView& view) noexcept {
-    if (fault_ == RingFault::none && look(view) == Found::record) [[likely]]
-      return true;
-    // An empty ring is the moment to tell: a producer waiting for room would otherwise wait for an eighth it never
-    // gets.
-    if (released_ != head_) publish_head();
-    return false;
-  }
+  [[nodiscard]] bool receive(RecordView& view) noexcept;
 
   /// Whether receive_burst() would look at something new (a record, padding, or a fault): what a sleeper checks last.
   [[nodiscard]] bool has_input() const noexcept;
@@ -68,79 +63,92 @@ class RecordConsumer {
   /// producer wants space, and each eighth of the ring.
   void publish_head() noexcept;
 
-  std::uint64_t capacity_bytes() const noexcept { return mask_ + 1; }
+  std::uint64_t capacity_bytes() const noexcept { return capacity_; }
   std::size_t held_count() const noexcept { return held_count_; }
   /// Bytes delivered and not released, or released and not yet told to the producer.
   std::uint64_t occupied_bytes() const noexcept { return next_ - head_; }
   RingFault fault() const noexcept { return fault_; }
 
  private:
-  enum class Found : std::uint8_t { record, nothing, fault };
-  Found look(RecordView& view) noexcept;
-  Found fail(RingFault fault) noexcept;
+  [[gnu::noinline]] bool look_closely(RecordView& view) noexcept;
+  void deliver(RecordView& view, std::uint32_t size) noexcept;
+  void advance(std::uint64_t bytes) noexcept;
+  [[gnu::noinline]] void renew_room() noexcept;
+  void set_room() noexcept {
+    room_ = linear_ == 0 ? 0 : static_cast<std::uint32_t>(std::min(linear_, record_bytes_max_) - kEnvelopeBytes + 1);
+  }
+  bool fail(RingFault fault) noexcept;
   std::uint64_t releasable() const noexcept;
-  std::uint32_t load_word(std::uint64_t position) const noexcept {
+  std::uint64_t to_end() const noexcept { return static_cast<std::uint64_t>(end_ - at_); }
+  /// By (I), what stands at the polled place before its record comes.
+  bool is_nothing(std::uint32_t word) const noexcept {
+    return word == 0 || (word >> kStampShift == stamp_before_ && stamp_before_ != 0);
+  }
+  static std::uint32_t load_word(std::byte* header) noexcept {
     // atomic_ref needs a mutable object before C++26; nothing is written.
-    return std::atomic_ref<std::uint32_t>(*reinterpret_cast<std::uint32_t*>(bytes_ + (position & mask_)))
+    return std::atomic_ref<std::uint32_t>(*reinterpret_cast<std::uint32_t*>(header))
         .load(std::memory_order_acquire);  // FILLED
   }
 
   // Constant.
   RecordRingControl* control_;
   std::byte* bytes_;
-  std::uint64_t mask_;
+  std::byte* end_;
+  std::uint64_t capacity_;
   std::uint64_t record_bytes_max_;
   std::uint64_t publish_quantum_;
   // The ring as this end sees it. head_ <= released_ <= next_.
-  std::uint64_t next_ = 0;          // Where the next record is expected.
-  std::uint64_t released_ = 0;      // The application is done with what is before, holds apart.
-  std::uint64_t head_ = 0;          // What the producer has been told.
+  std::byte* at_;                   // Where the next record is expected,
+  std::uint64_t next_ = 0;          // and the position of that place.
   std::uint32_t stamp_ = 1;         // Of next_'s lap,
   std::uint32_t stamp_before_ = 0;  // and of the one before it.
+  std::uint32_t room_ = 0;          // A record here of fewer than kEnvelopeBytes + room_ bytes is one to deliver.
   RingFault fault_ = RingFault::none;
+  std::uint64_t linear_ = 0;    // From next_ to the end of the ring, or to where nothing was freed.
+  std::uint64_t released_ = 0;  // The application is done with what is before, holds apart.
+  std::uint64_t head_ = 0;      // What the producer has been told.
   // Begins of the held records, in no order.
   std::size_t held_count_ = 0;
   std::array<std::uint64_t, kHeldMax> held_{};
 };
 
-inline RecordConsumer::Found RecordConsumer::look(RecordView& view) noexcept {
-  for (;;) {  // Twice at most: padding leads to offset 0, and padding there is a fault.
-    const std::uint32_t word = load_word(next_);
-    const std::uint32_t stamp = word >> kStampShift;
-    if (stamp != stamp_) {
-      // By invariant (I) only these two can stand here.
-      return word == 0 || (stamp == stamp_before_ && stamp != 0) ? Found::nothing : fail(RingFault::bad_stamp);
-    }
-    const std::uint32_t size = word & kSizeMask;
-    const std::uint64_t to_end = mask_ + 1 - (next_ & mask_);
-    std::uint64_t length = whole_lines(size);
-    bool padding = false;
-    if (size - kEnvelopeBytes > record_bytes_max_ - kEnvelopeBytes) [[unlikely]] {  // Smaller wraps round: one check.
-      if (size != kPaddingSize) return fail(RingFault::bad_size);
-      if (to_end == mask_ + 1) return fail(RingFault::bad_padding);
-      padding = true;
-      length = to_end;
-    }
-    if (length > to_end) [[unlikely]]
-      return fail(RingFault::past_end);
-    if (next_ + length - head_ > mask_ + 1) [[unlikely]]
-      return fail(RingFault::overrun);
-    const std::uint64_t begin = next_;
-    next_ += length;
-    if (length == to_end) [[unlikely]] {
-      stamp_before_ = stamp_;
-      stamp_ = next_stamp(stamp_);
-    }
-    if (padding) continue;
-    const std::byte* const envelope = bytes_ + (begin & mask_);
-    view.payload = envelope + kEnvelopeBytes;
-    view.payload_bytes = size - static_cast<std::uint32_t>(kEnvelopeBytes);
-    std::memcpy(&view.timestamp_us, envelope + kTimestampOffset, sizeof view.timestamp_us);
-    std::memcpy(&view.checksum, envelope + kChecksumOffset, sizeof view.checksum);
-    view.begin = begin;
-    view.end = next_;
-    return Found::record;
+inline bool RecordConsumer::receive(RecordView& view) noexcept {
+  const std::uint32_t word = load_word(at_);
+  // All checks in one: another stamp leaves high bits, a size below the envelope's wraps round, and both are too large.
+  const std::uint32_t size = word ^ stamp_ << kStampShift;
+  if (size - static_cast<std::uint32_t>(kEnvelopeBytes) < room_) [[likely]] {
+    deliver(view, size);
+    return true;
   }
+  if (!is_nothing(word) && look_closely(view)) return true;
+  // An empty ring is the moment to tell: a producer waiting for room would otherwise wait for an eighth it never gets.
+  if (released_ != head_) publish_head();
+  return false;
+}
+
+inline void RecordConsumer::deliver(RecordView& view, std::uint32_t size) noexcept {
+  const std::byte* const envelope = at_;
+  view.payload = envelope + kEnvelopeBytes;
+  view.payload_bytes = size - static_cast<std::uint32_t>(kEnvelopeBytes);
+  std::memcpy(&view.timestamp_us, envelope + kTimestampOffset, sizeof view.timestamp_us);
+  std::memcpy(&view.checksum, envelope + kChecksumOffset, sizeof view.checksum);
+  view.begin = next_;
+  advance(whole_lines(size));
+  view.end = next_;
+}
+
+inline void RecordConsumer::advance(std::uint64_t bytes) noexcept {
+  next_ += bytes;
+  at_ += bytes;
+  linear_ -= bytes;
+  if (at_ == end_) [[unlikely]] {
+    at_ = bytes_;
+    stamp_before_ = stamp_;
+    stamp_ = next_stamp(stamp_);
+    renew_room();
+    return;
+  }
+  set_room();
 }
 
 inline std::size_t RecordConsumer::receive_burst(std::span<RecordView> views) noexcept {
@@ -151,9 +159,7 @@ inline std::size_t RecordConsumer::receive_burst(std::span<RecordView> views) no
 
 inline bool RecordConsumer::has_input() const noexcept {
   if (fault_ != RingFault::none) return false;
-  const std::uint32_t word = load_word(next_);
-  const std::uint32_t stamp = word >> kStampShift;
-  return word != 0 && (stamp != stamp_before_ || stamp == 0);
+  return !is_nothing(load_word(at_));
 }
 
 inline void RecordConsumer::release_until(std::uint64_t end) noexcept {

@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <utility>
 
@@ -56,9 +57,9 @@ class RecordProducer {
   /// Publishes everything committed since the last flush with one release store. False when there was nothing.
   bool flush() noexcept;
 
-  std::uint64_t payload_bytes_max() const noexcept { return record_bytes_max_ - kEnvelopeBytes; }
-  std::uint64_t capacity_bytes() const noexcept { return mask_ + 1; }
-  std::uint64_t records_flushed() const noexcept { return records_ - records_open_; }
+  std::uint64_t payload_bytes_max() const noexcept { return payload_bytes_max_; }
+  std::uint64_t capacity_bytes() const noexcept { return capacity_; }
+  std::uint64_t records_flushed() const noexcept { return records_flushed_; }
   bool has_unflushed() const noexcept { return first_word_ != 0; }
   RingFault fault() const noexcept { return fault_; }
 
@@ -67,66 +68,67 @@ class RecordProducer {
   std::uint64_t used_bytes() noexcept;
 
  private:
-  struct Place {
-    std::uint64_t begin;  // Where the record would begin: tail_, or the next lap's start behind padding.
-    std::uint64_t end;
-  };
-  Place place_for(std::uint64_t record_bytes) const noexcept;
-  bool fits(const Place& place) const noexcept { return place.end - head_seen_ <= mask_ + 1; }
+  // Set by measurement with records of 32 and 200 bytes in turn.
+  static constexpr std::uint64_t kCleanLines = 8;     // Enough for records of up to 432 bytes.
+  static constexpr std::uint32_t kCleanFlushes = 64;  // How long a met line counts as a sign of mixed sizes.
+
+  [[gnu::noinline]] ClaimOutcome claim_slowly(std::uint64_t payload_bytes) noexcept;
+  ClaimOutcome lend(std::byte* envelope, std::uint64_t payload_bytes, std::uint64_t record_bytes) noexcept;
+  [[gnu::noinline]] void pad() noexcept;
   bool refresh_head() noexcept;
-  void put_word(std::uint64_t position, std::uint32_t word) noexcept;
-  std::uint64_t line_at(std::uint64_t position) const noexcept { return (position & mask_) / kLineBytes; }
-  std::atomic_ref<std::uint32_t> word_at(std::uint64_t position) const noexcept {
-    return std::atomic_ref<std::uint32_t>(*reinterpret_cast<std::uint32_t*>(bytes_ + (position & mask_)));
+  void put_word(std::byte* header, std::uint32_t word) noexcept;
+  void advance(std::uint64_t bytes) noexcept;
+  [[gnu::noinline]] void clean_ahead() noexcept;
+  std::uint64_t line_of(const std::byte* at) const noexcept {
+    return static_cast<std::uint64_t>(at - bytes_) / kLineBytes;
+  }
+  std::uint64_t to_end() const noexcept { return static_cast<std::uint64_t>(end_ - next_); }
+  std::uint64_t free_bytes() const noexcept { return capacity_ - (tail_ - head_seen_); }
+  static std::atomic_ref<std::uint32_t> word_at(std::byte* header) noexcept {
+    return std::atomic_ref<std::uint32_t>(*reinterpret_cast<std::uint32_t*>(header));
   }
 
   // Constant.
   RecordRingControl* control_;
   std::byte* bytes_;
-  std::uint64_t mask_;
-  std::uint64_t record_bytes_max_;
+  std::byte* end_;
+  std::uint64_t capacity_;
+  std::uint64_t payload_bytes_max_;
   // The ring as this end sees it.
-  std::uint64_t tail_ = 0;       // After the last committed record, flushed or not.
-  std::uint64_t head_seen_ = 0;  // The consumer's head when last looked at.
-  std::uint32_t stamp_ = 1;      // Of tail_'s lap.
+  std::byte* next_;          // Where tail_ stands.
+  std::uint64_t linear_;     // Bytes from there on that are free and not behind the end, as far as is known.
+  std::uint64_t tail_ = 0;   // After the last committed record, flushed or not.
+  std::uint32_t stamp_ = 1;  // Of tail_'s lap.
   RingFault fault_ = RingFault::none;
+  std::uint64_t head_seen_ = 0;  // The consumer's head when last looked at.
   // The open claim.
   std::byte* payload_ = nullptr;
   std::uint64_t payload_size_ = 0;
-  std::uint64_t claim_begin_ = 0;
   // The open batch: its first word is kept back until flush().
+  std::byte* first_at_ = nullptr;
   std::uint32_t first_word_ = 0;  // 0: nothing committed since the last flush.
-  std::uint64_t first_at_ = 0;
+  std::uint32_t clean_left_ = 0;  // Flushes that look ahead, see clean_ahead().
   std::uint64_t flushed_tail_ = 0;
-  std::uint64_t records_ = 0;
-  std::uint64_t records_open_ = 0;
+  std::uint64_t records_flushed_ = 0;
   DirtyLines dirty_;
+  std::uint64_t records_ = 0;
 };
 
-inline RecordProducer::Place RecordProducer::place_for(std::uint64_t record_bytes) const noexcept {
-  const std::uint64_t to_end = mask_ + 1 - (tail_ & mask_);
-  const std::uint64_t begin = record_bytes <= to_end ? tail_ : tail_ + to_end;
-  return {begin, begin + record_bytes};
+inline ClaimOutcome RecordProducer::claim(std::uint64_t payload_bytes) noexcept {
+  const std::uint64_t record_bytes = whole_lines(kEnvelopeBytes + payload_bytes);
+  if (payload_bytes > payload_bytes_max_ || record_bytes > linear_) [[unlikely]]
+    return claim_slowly(payload_bytes);
+  return lend(next_, payload_bytes, record_bytes);
 }
 
-inline ClaimOutcome RecordProducer::claim(std::uint64_t payload_bytes) noexcept {
-  abort();
-  if (payload_bytes > payload_bytes_max()) [[unlikely]]
-    return ClaimOutcome::too_large;
-  const std::uint64_t record_bytes = whole_lines(kEnvelopeBytes + payload_bytes);
-  const Place place = place_for(record_bytes);
-  if (!fits(place)) [[unlikely]] {
-    if (!refresh_head()) return ClaimOutcome::corrupt;
-    if (!fits(place)) {
-      flush();
-      return ClaimOutcome::full;
-    }
-  }
+inline ClaimOutcome RecordProducer::lend(std::byte* envelope, std::uint64_t payload_bytes,
+                                         std::uint64_t record_bytes) noexcept {
   // (I): whatever becomes of the claim, the borrower may have written there.
-  const std::uint64_t first_line = line_at(place.begin);
-  dirty_.mark(first_line + 1, first_line + record_bytes / kLineBytes);
-  claim_begin_ = place.begin;
-  payload_ = bytes_ + (place.begin & mask_) + kEnvelopeBytes;
+  if (record_bytes > kLineBytes) {
+    const std::uint64_t first_line = line_of(envelope);
+    dirty_.mark(first_line + 1, first_line + record_bytes / kLineBytes);
+  }
+  payload_ = envelope + kEnvelopeBytes;
   payload_size_ = payload_bytes;
   return ClaimOutcome::claimed;
 }
@@ -134,50 +136,59 @@ inline ClaimOutcome RecordProducer::claim(std::uint64_t payload_bytes) noexcept 
 inline void RecordProducer::commit(std::uint64_t payload_bytes, std::uint64_t timestamp_us,
                                    std::uint32_t checksum) noexcept {
   assert(payload_ != nullptr && payload_bytes <= payload_size_);
-  if (claim_begin_ != tail_) [[unlikely]] {
-    put_word(tail_, commit_word(stamp_, kPaddingSize));
-    dirty_.mark(line_at(tail_) + 1, (mask_ + 1) / kLineBytes);  // (I): passed over, words of any age.
-    stamp_ = next_stamp(stamp_);
-  }
   std::byte* const envelope = payload_ - kEnvelopeBytes;
+  if (envelope != next_) [[unlikely]]
+    pad();
   std::memcpy(envelope + kTimestampOffset, &timestamp_us, sizeof timestamp_us);
   std::memcpy(envelope + kChecksumOffset, &checksum, sizeof checksum);
   const std::uint64_t size = kEnvelopeBytes + payload_bytes;
-  put_word(claim_begin_, commit_word(stamp_, static_cast<std::uint32_t>(size)));
-  tail_ = claim_begin_ + whole_lines(size);
-  if ((tail_ & mask_) == 0) stamp_ = next_stamp(stamp_);
+  put_word(envelope, commit_word(stamp_, static_cast<std::uint32_t>(size)));
+  advance(whole_lines(size));
   ++records_;
-  ++records_open_;
   abort();  // The claim is closed.
 }
 
 /// Writes a header's word, or keeps it back when it is the first of the batch: it is what makes the batch visible.
-inline void RecordProducer::put_word(std::uint64_t position, std::uint32_t word) noexcept {
+inline void RecordProducer::put_word(std::byte* header, std::uint32_t word) noexcept {
   if (first_word_ == 0) {
-    first_at_ = position;  // The last flush has seen to this line's dirty bit.
+    first_at_ = header;  // The last flush has seen to this line's dirty bit.
     first_word_ = word;
     return;
   }
-  word_at(position).store(word, std::memory_order_relaxed);  // Nobody looks here before FILLED.
-  dirty_.clear(line_at(position));
+  word_at(header).store(word, std::memory_order_relaxed);  // Nobody looks here before FILLED.
+  dirty_.clear(line_of(header));
+}
+
+/// Moves the tail on, at most to the end of the ring.
+inline void RecordProducer::advance(std::uint64_t bytes) noexcept {
+  tail_ += bytes;
+  next_ += bytes;
+  linear_ -= bytes;
+  if (next_ == end_) [[unlikely]] {
+    next_ = bytes_;
+    stamp_ = next_stamp(stamp_);
+    linear_ = free_bytes();
+  }
 }
 
 inline bool RecordProducer::flush() noexcept {
   if (first_word_ == 0) return false;
-  const std::uint64_t next_line = line_at(tail_);
+  const std::uint64_t next_line = line_of(next_);
   if (dirty_.test(next_line)) [[unlikely]] {
-    word_at(tail_).store(0, std::memory_order_relaxed);  // Ordered by FILLED: who gets here has acquired it.
+    word_at(next_).store(0, std::memory_order_relaxed);  // Ordered by FILLED: who gets here has acquired it.
     dirty_.clear(next_line);
+    clean_left_ = kCleanFlushes;
   }
   word_at(first_at_).store(first_word_, std::memory_order_release);  // FILLED
   first_word_ = 0;
   flushed_tail_ = tail_;
-  records_open_ = 0;
+  records_flushed_ = records_;
   control_->tail.store(tail_, std::memory_order_relaxed);  // Observers get an estimate; nothing is read on its account.
   control_->records_flushed.store(records_, std::memory_order_relaxed);
-  // The consumer had these lines last; fetching them back now keeps that out of the next claim's way.
-  __builtin_prefetch(bytes_ + (tail_ & mask_), 1);
-  __builtin_prefetch(bytes_ + ((tail_ + kLineBytes) & mask_), 1);
+  if (clean_left_ != 0 && payload_ == nullptr) {  // Not while the lines ahead are lent.
+    --clean_left_;
+    clean_ahead();
+  }
   return true;
 }
 

@@ -31,10 +31,53 @@ const char* to_string(RingFault fault) noexcept {
 RecordProducer::RecordProducer(const RecordRingMemory& memory)
     : control_(memory.control),
       bytes_(memory.bytes),
-      mask_(memory.capacity_bytes - 1),
-      record_bytes_max_(record_bytes_max(memory.capacity_bytes)),
+      end_(memory.bytes + memory.capacity_bytes),
+      capacity_(memory.capacity_bytes),
+      payload_bytes_max_(shm::payload_bytes_max(memory.capacity_bytes)),
+      next_(memory.bytes),
+      linear_(memory.capacity_bytes),
       dirty_(memory.capacity_bytes / kLineBytes) {
   assert(is_valid_capacity(memory.capacity_bytes));
+}
+
+/// A claim that is too large, does not fit before the end, or needs a look at the consumer's head.
+ClaimOutcome RecordProducer::claim_slowly(std::uint64_t payload_bytes) noexcept {
+  abort();
+  if (payload_bytes > payload_bytes_max_) return ClaimOutcome::too_large;
+  const std::uint64_t record_bytes = whole_lines(kEnvelopeBytes + payload_bytes);
+  const std::uint64_t padding_bytes = record_bytes <= to_end() ? 0 : to_end();
+  if (fault_ != RingFault::none || (padding_bytes + record_bytes > free_bytes() && !refresh_head())) {
+    linear_ = 0;  // Every claim comes by here from now on.
+    return ClaimOutcome::corrupt;
+  }
+  if (padding_bytes + record_bytes > free_bytes()) {
+    flush();
+    return ClaimOutcome::full;
+  }
+  return lend(padding_bytes == 0 ? next_ : bytes_, payload_bytes, record_bytes);
+}
+
+/// Fills what is left of this lap, so that the record being committed begins the next one.
+void RecordProducer::pad() noexcept {
+  put_word(next_, commit_word(stamp_, kPaddingSize));
+  dirty_.mark(line_of(next_) + 1, capacity_ / kLineBytes);  // (I): passed over, words of any age.
+  linear_ = to_end();  // Of it the consumer may have told nothing yet: the claim has looked at the whole.
+  advance(linear_);
+}
+
+/// Sets the words of the dirty lines to 0 that may soon be the next header's place, when records of several sizes have
+/// made flush() meet one: there, it stands between the sender and FILLED, and has to fetch the line from the consumer's
+/// core first. Here the sender has nothing else to do. (I) allows it for every line that is free and not lent.
+void RecordProducer::clean_ahead() noexcept {
+  const std::uint64_t free_lines = free_bytes() / kLineBytes;
+  std::uint64_t line = line_of(next_);
+  for (std::uint64_t ahead = 0; ahead < kCleanLines && ahead < free_lines; ++ahead) {
+    if (dirty_.test(line)) {
+      word_at(bytes_ + line * kLineBytes).store(0, std::memory_order_relaxed);  // Ordered by the next FILLED.
+      dirty_.clear(line);
+    }
+    if (++line == capacity_ / kLineBytes) line = 0;
+  }
 }
 
 /// Looks at the consumer's head; false when it is impossible, now or before.
@@ -46,6 +89,7 @@ bool RecordProducer::refresh_head() noexcept {
     return false;
   }
   head_seen_ = head;
+  linear_ = std::min(to_end(), free_bytes());
   return true;
 }
 
@@ -84,15 +128,51 @@ std::uint64_t count_unreleased(const RecordRingMemory& memory) noexcept {
 RecordConsumer::RecordConsumer(const RecordRingMemory& memory) noexcept
     : control_(memory.control),
       bytes_(memory.bytes),
-      mask_(memory.capacity_bytes - 1),
+      end_(memory.bytes + memory.capacity_bytes),
+      capacity_(memory.capacity_bytes),
       record_bytes_max_(record_bytes_max(memory.capacity_bytes)),
-      publish_quantum_(std::max(memory.capacity_bytes / 8, kLineBytes)) {
+      publish_quantum_(std::max(memory.capacity_bytes / 8, kLineBytes)),
+      at_(memory.bytes) {
   assert(is_valid_capacity(memory.capacity_bytes));
+  renew_room();
 }
 
-RecordConsumer::Found RecordConsumer::fail(RingFault fault) noexcept {
+/// At most how large a record can be that begins here: not over the end, and not where nothing was freed.
+void RecordConsumer::renew_room() noexcept {
+  linear_ = std::min(to_end(), head_ + capacity_ - next_);
+  set_room();
+}
+
+bool RecordConsumer::fail(RingFault fault) noexcept {
   fault_ = fault;
-  return Found::fault;
+  room_ = 0;  // No word passes the first look any more.
+  return false;
+}
+
+/// Anything but a record in the middle of the ring. The word is loaded again: it may have come meanwhile.
+bool RecordConsumer::look_closely(RecordView& view) noexcept {
+  if (fault_ != RingFault::none) return false;
+  for (;;) {  // Twice at most: padding leads to offset 0, and padding there is a fault.
+    const std::uint32_t word = load_word(at_);
+    if (is_nothing(word)) return false;
+    if (word >> kStampShift != stamp_) return fail(RingFault::bad_stamp);  // By (I) nothing else can stand here.
+    const std::uint32_t size = word & kSizeMask;
+    const bool padding = size == kPaddingSize;
+    if (padding) {
+      if (at_ == bytes_) return fail(RingFault::bad_padding);
+    } else if (size < kEnvelopeBytes || size > record_bytes_max_) {
+      return fail(RingFault::bad_size);
+    }
+    const std::uint64_t length = padding ? to_end() : whole_lines(size);
+    if (length > to_end()) return fail(RingFault::past_end);
+    if (next_ + length - head_ > capacity_) return fail(RingFault::overrun);
+    renew_room();  // The head may have been published since.
+    if (!padding) {
+      deliver(view, size);
+      return true;
+    }
+    advance(length);
+  }
 }
 
 bool RecordConsumer::hold(std::uint64_t begin) noexcept {
