@@ -55,8 +55,8 @@ inline constexpr std::uint64_t kRingBytesMax = std::uint64_t{1} << 40;
 /// head, where a record begins whose header was written in the lap before: that line is not dirty. Hence all lines are
 /// usable.
 ///
-/// Where sizes are mixed, the producer also sets to 0, and marks not dirty, dirty lines somewhat beyond the tail that are
-/// free and not lent, in advance of the flush that would have to.
+/// Where sizes are mixed, the producer also sets to 0, and marks not dirty, dirty lines somewhat beyond the tail that
+/// are free and not lent, in advance of the flush that would have to.
 ///
 /// A stream of records of one size never meets a dirty line: each lap starts at offset 0, so its headers stand at the
 /// same places in every lap. That is the point: setting the next word to 0 touches a line the consumer is busy with.

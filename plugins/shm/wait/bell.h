@@ -39,8 +39,8 @@ inline void wake_receiver(RecordRingControl& control, int bell_fd) noexcept {
   if (armed == kArmedFutex) futex_wake_all(control.armed);
 }
 
-/// Wakes the threads of this process that sleep on a word of theirs, whatever it says: a peer takes the word back before
-/// it wakes, and may have died in between.
+/// Wakes the threads of this process that sleep on a word of theirs, whatever it says: a peer takes the word back
+/// before it wakes, and may have died in between.
 inline void wake_own(std::atomic<std::uint32_t>& word) noexcept {
   word.store(0, std::memory_order_release);
   futex_wake_all(word);

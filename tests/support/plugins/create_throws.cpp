@@ -27,9 +27,11 @@ class ThrowingDriver : public Driver {
   void describe(cdmf_info&) override {}
 };
 
-constexpr TransportDescription kDescription{
-    .type = "create_throws", .vendor = "cdmf tests", .license = "none", .summary = "Cannot be made.",
-    .capabilities = CDMF_CAP_INTER_PROCESS};
+constexpr TransportDescription kDescription{.type = "create_throws",
+                                            .vendor = "cdmf tests",
+                                            .license = "none",
+                                            .summary = "Cannot be made.",
+                                            .capabilities = CDMF_CAP_INTER_PROCESS};
 
 }  // namespace
 
