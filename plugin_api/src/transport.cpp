@@ -54,16 +54,9 @@ void Transport::setErrorCallback(ErrorCallback callback) { core_->set_error_call
 void Transport::setStateChangeCallback(StateChangeCallback callback) { core_->set_state_callback(std::move(callback)); }
 void Transport::setPeerCallback(PeerCallback callback) { core_->set_peer_callback(std::move(callback)); }
 
-Transport::Receiver Transport::begin_poll(TransportCore& core) {
-  DriverHandle* const driver = core.begin_poll();
-  return driver == nullptr ? Receiver{} : Receiver{&driver->ops(), driver->self()};
-}
 bool Transport::handle_exception_view(std::shared_ptr<TransportCore> core, const cdmf_view& view) {
   core->handle_exception_view(view);
   return !core->ending();
-}
-void Transport::end_poll(TransportCore& core, std::size_t messages, std::uint64_t bytes) {
-  core.end_poll(messages, bytes);
 }
 
 TransportResult<MessagePtr> Transport::receive() { return receive(core_->receive_timeout()); }

@@ -24,6 +24,8 @@
 namespace cdmf::ipc {
 
 class TransportCore : public std::enable_shared_from_this<TransportCore> {
+  friend class Transport;  // Its poll() takes the driver from here.
+
  public:
   TransportCore(const cdmf_plugin& plugin, std::shared_ptr<const void> library, const cdmf_host* host);
   ~TransportCore();
@@ -39,7 +41,7 @@ class TransportCore : public std::enable_shared_from_this<TransportCore> {
   void orphan();
   /// Whether this is a child's copy of a parent's Transport: nothing in it can be used, or even be destroyed (its
   /// locks may be held by threads that are not here).
-  [[nodiscard]] bool forked() const noexcept;
+  [[nodiscard]] bool forked() const noexcept { return fork_count_.load(std::memory_order_relaxed) != fork_stamp_; }
 
   // Sending.
   TransportResult<> send(const MessageView& message, const SendOptions& options);
@@ -54,11 +56,11 @@ class TransportCore : public std::enable_shared_from_this<TransportCore> {
   void set_error_callback(ErrorCallback callback);
   void set_state_callback(StateChangeCallback callback);
   void set_peer_callback(PeerCallback callback);
-  /// Null: polling is not allowed now, or there is nothing to poll.
-  DriverHandle* begin_poll();
+  /// False: polling is not allowed now, or there is nothing to poll.
+  bool may_poll();
+  bool poll_reconnects();
   void handle_exception_view(const cdmf_view& view);
   void count_received(std::size_t messages, std::uint64_t bytes) noexcept;
-  void end_poll(std::size_t messages, std::uint64_t bytes);
   [[nodiscard]] bool ending() const noexcept { return own_end_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::chrono::nanoseconds receive_timeout() const noexcept;
   TransportResult<> await(std::chrono::nanoseconds timeout);
@@ -106,12 +108,16 @@ class TransportCore : public std::enable_shared_from_this<TransportCore> {
   void describe_driver(const DriverHandle& driver, Look&& look) const;
 
   // Sending.
+  cdmf_status try_claim(const SendOptions& options, std::size_t size, cdmf_loan& loan, PeerId& peer) noexcept;
   cdmf_status claim(SenderLock& lock, const SendOptions& options, std::size_t size, cdmf_loan& loan);
+  cdmf_status claim_later(cdmf_status status, SenderLock& lock, const SendOptions& options, std::size_t size,
+                          cdmf_loan& loan, PeerId peer);
   cdmf_status wait_for_room(SenderLock& lock, PeerId peer, std::size_t size, std::uint64_t deadline);
   bool wait_for_loan(SenderLock& lock, PeerId peer, std::uint64_t deadline);
   void forget_loan(const DriverHandle& driver, PeerId peer);
   Status send_failed(cdmf_status status, const SendOptions& options, std::size_t payload_size);
-  [[nodiscard]] Status check_outgoing(const MessageView& message);
+  [[nodiscard]] bool fits(const MessageView& message) const noexcept;
+  [[nodiscard]] Status refuse(const MessageView& message);
   void count_sent(std::size_t payload_size) noexcept;
 
   // Receiving.
@@ -144,7 +150,8 @@ class TransportCore : public std::enable_shared_from_this<TransportCore> {
   std::shared_ptr<DriverHandle> driver_;  // Replaced under life_mutex_.
   bool opened_ = false;
   std::thread io_thread_;
-  unsigned fork_stamp_ = 0;
+  const std::atomic<unsigned>& fork_count_;  // Of this process, since it was made.
+  const unsigned fork_stamp_;
 
   std::atomic<TransportState> state_{TransportState::UNINITIALIZED};
   PeerTable peers_;

@@ -50,11 +50,13 @@ TransportResult<> from(cdmf_status status, const cdmf_error& error) {
 }  // namespace
 
 TransportCore::TransportCore(const cdmf_plugin& plugin, std::shared_ptr<const void> library, const cdmf_host* host)
-    : plugin_(plugin), library_(std::move(library)), host_(host), fork_stamp_(fork_count().load()) {}
+    : plugin_(plugin),
+      library_(std::move(library)),
+      host_(host),
+      fork_count_(fork_count()),
+      fork_stamp_(fork_count_.load()) {}
 
 TransportCore::~TransportCore() = default;
-
-bool TransportCore::forked() const noexcept { return fork_count().load(std::memory_order_relaxed) != fork_stamp_; }
 
 std::string TransportCore::label() const {
   const std::lock_guard lock(info_mutex_);

@@ -243,26 +243,34 @@ void TransportCore::peer_disconnected(const cdmf_view& view) {
 
 // ---- Polling ------------------------------------------------------------------------------------------------------
 
-DriverHandle* TransportCore::begin_poll() {
-  if (!receiving_.load(std::memory_order_acquire) || !polled_ || forked()) return nullptr;
-  if (state() == TransportState::RECONNECTING) {
-    const auto self = shared_from_this();  // The state callback may destroy the Transport.
-    reconnect_step();
-    if (ending()) stop();
-    if (state() != TransportState::CONNECTED) return nullptr;
-  }
-  return driver_.get();
+inline bool TransportCore::may_poll() {
+  if (!receiving_.load(std::memory_order_acquire) || !polled_.load(std::memory_order_relaxed) || forked()) return false;
+  return state() != TransportState::RECONNECTING || poll_reconnects();
 }
 
-void TransportCore::count_received(std::size_t messages, std::uint64_t bytes) noexcept {
+/// Whether a due attempt has connected.
+[[gnu::noinline]] bool TransportCore::poll_reconnects() {
+  const auto self = shared_from_this();  // The state callback may destroy the Transport.
+  reconnect_step();
+  if (ending()) stop();
+  return state() == TransportState::CONNECTED;
+}
+
+Transport::Receiver Transport::begin_poll(TransportCore& core) {
+  if (!core.may_poll()) return {};
+  return {&core.driver_->ops(), core.driver_->self()};
+}
+
+inline void TransportCore::count_received(std::size_t messages, std::uint64_t bytes) noexcept {
   counters_.messages_received.add(messages);
   counters_.bytes_received.add(bytes);
 }
 
 /// With the burst released. A peer or state callback in it may have asked for the end.
-void TransportCore::end_poll(std::size_t messages, std::uint64_t bytes) {
-  count_received(messages, bytes);
-  if (ending()) stop();
+void Transport::end_poll(TransportCore& core, std::size_t messages, std::uint64_t bytes) {
+  core.count_received(messages, bytes);
+  if (core.ending()) [[unlikely]]
+    core.stop();
 }
 
 std::chrono::nanoseconds TransportCore::receive_timeout() const noexcept { return config_.receive_timeout; }

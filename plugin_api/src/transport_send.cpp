@@ -28,12 +28,17 @@ class TransportCore::SenderLock {
   const bool many_;
 };
 
-/// What no driver need be asked about.
-TransportResult<> TransportCore::check_outgoing(const MessageView& message) {
+/// Whether no driver need be asked about the sizes.
+inline bool TransportCore::fits(const MessageView& message) const noexcept {
+  return message.payload.size() <= payload_bytes_max_.load(std::memory_order_relaxed) &&
+         message.subject.size() <= kSubjectBytesMax;
+}
+
+/// After !fits(). SUCCESS: before init() nothing is known to be too large; the send will fail for another reason.
+[[gnu::cold]] TransportResult<> TransportCore::refuse(const MessageView& message) {
   const std::uint64_t payload_bytes_max = payload_bytes_max_.load(std::memory_order_relaxed);
   const bool too_large = message.payload.size() > payload_bytes_max && state() != TransportState::UNINITIALIZED;
-  if (!too_large && message.subject.size() <= kSubjectBytesMax) [[likely]]
-    return {};
+  if (!too_large && message.subject.size() <= kSubjectBytesMax) return {};
   Status bad;
   if (too_large) {
     bad = {TransportError::BUFFER_OVERFLOW, label() + ": a payload of " + std::to_string(message.payload.size()) +
@@ -48,7 +53,8 @@ TransportResult<> TransportCore::check_outgoing(const MessageView& message) {
   return bad;
 }
 
-TransportResult<> TransportCore::send_failed(cdmf_status status, const SendOptions& options, std::size_t payload_size) {
+[[gnu::cold]] TransportResult<> TransportCore::send_failed(cdmf_status status, const SendOptions& options,
+                                                           std::size_t payload_size) {
   counters_.send_errors.fetch_add(1, std::memory_order_relaxed);
   auto error = to_error(status);
   std::string text;
@@ -90,35 +96,48 @@ void TransportCore::count_sent(std::size_t payload_size) noexcept {
   counters_.bytes_sent.add(payload_size);
 }
 
-/// Gets memory for one frame; waits for room, without the lock, as long as the options allow.
-cdmf_status TransportCore::claim(SenderLock& lock, const SendOptions& options, std::size_t size, cdmf_loan& loan) {
-  std::uint64_t deadline = kNoWait;
-  bool deadline_known = false;
+/// Gets memory for one frame, without waiting. peer: whom it is for.
+inline cdmf_status TransportCore::try_claim(const SendOptions& options, std::size_t size, cdmf_loan& loan,
+                                            PeerId& peer) noexcept {
+  if (!sendable_.load(std::memory_order_acquire)) return CDMF_NOT_CONNECTED;
+  peer = options.peer;
+  if (peer == kNoPeer) {
+    peer = peers_.sole();
+    if (peer == kNoPeer) return peers_.count() > 1 ? CDMF_INVALID_ARGUMENT : CDMF_NOT_CONNECTED;
+  }
+  return driver_->ops().claim(driver_->self(), peer, size, &loan);
+}
+
+/// The same; waits for room, without the lock, as long as the options allow.
+inline cdmf_status TransportCore::claim(SenderLock& lock, const SendOptions& options, std::size_t size,
+                                        cdmf_loan& loan) {
+  PeerId peer = kNoPeer;
+  const cdmf_status status = try_claim(options, size, loan, peer);
+  if (status == CDMF_OK) [[likely]]
+    return CDMF_OK;
+  return claim_later(status, lock, options, size, loan, peer);
+}
+
+[[gnu::noinline]] cdmf_status TransportCore::claim_later(cdmf_status status, SenderLock& lock,
+                                                         const SendOptions& options, std::size_t size, cdmf_loan& loan,
+                                                         PeerId peer) {
+  if (status != CDMF_BUFFER_FULL && status != CDMF_RESOURCE_EXHAUSTED) return status;
+  const std::uint64_t deadline = deadline_after(options.timeout.value_or(config_.send_timeout));
   for (;;) {
-    if (!sendable_.load(std::memory_order_acquire)) return CDMF_NOT_CONNECTED;
-    PeerId peer = options.peer;
-    if (peer == kNoPeer) {
-      peer = peers_.sole();
-      if (peer == kNoPeer) return peers_.count() > 1 ? CDMF_INVALID_ARGUMENT : CDMF_NOT_CONNECTED;
-    }
-    const cdmf_status status = driver_->ops().claim(driver_->self(), peer, size, &loan);
-    if (status == CDMF_OK || (status != CDMF_BUFFER_FULL && status != CDMF_RESOURCE_EXHAUSTED)) return status;
-    if (!deadline_known) {
-      deadline = deadline_after(options.timeout.value_or(config_.send_timeout));
-      deadline_known = true;
-    }
     if (status == CDMF_RESOURCE_EXHAUSTED) {
       if (!wait_for_loan(lock, peer, deadline)) return CDMF_RESOURCE_EXHAUSTED;
       if (deadline == kNoWait) return CDMF_BUFFER_FULL;
       if (passed(deadline)) return CDMF_TIMEOUT;
-      continue;
+    } else {
+      if (deadline == kNoWait) return CDMF_BUFFER_FULL;
+      const cdmf_status waited = wait_for_room(lock, peer, size, deadline);
+      // An interrupt is meant for close_links(), which has cleared sendable_, or for a receiver: then wait on. So does
+      // a TIMEOUT before its time, whatever a driver's clock says.
+      if (waited != CDMF_OK && waited != CDMF_INTERRUPTED && waited != CDMF_TIMEOUT) return waited;
+      if (passed(deadline)) return CDMF_TIMEOUT;
     }
-    if (deadline == kNoWait) return CDMF_BUFFER_FULL;
-    const cdmf_status waited = wait_for_room(lock, peer, size, deadline);
-    // An interrupt is meant for close_links(), which has cleared sendable_, or for a receiver: then wait on. So does
-    // a TIMEOUT before its time, whatever a driver's clock says.
-    if (waited != CDMF_OK && waited != CDMF_INTERRUPTED && waited != CDMF_TIMEOUT) return waited;
-    if (passed(deadline)) return CDMF_TIMEOUT;
+    status = try_claim(options, size, loan, peer);
+    if (status != CDMF_BUFFER_FULL && status != CDMF_RESOURCE_EXHAUSTED) return status;
   }
 }
 
@@ -152,8 +171,11 @@ bool TransportCore::wait_for_loan(SenderLock& lock, PeerId peer, std::uint64_t d
 }
 
 TransportResult<> TransportCore::send(const MessageView& message, const SendOptions& options) {
-  if (forked()) return {TransportError::UNSUPPORTED, "send() after fork(): make a new Transport in the child"};
-  if (Status bad = check_outgoing(message); !bad) return bad;
+  if (forked()) [[unlikely]]
+    return {TransportError::UNSUPPORTED, "send() after fork(): make a new Transport in the child"};
+  if (!fits(message)) [[unlikely]] {
+    if (Status bad = refuse(message); !bad) return bad;
+  }
   const std::size_t size = frame_size(message.payload.size(), message.subject.size(), 0);
   SenderLock lock(*this);
   cdmf_loan frame;
@@ -168,7 +190,8 @@ TransportResult<> TransportCore::send(const MessageView& message, const SendOpti
     }
     status = driver_->ops().commit(driver_->self(), &frame, size, options.flush ? 1 : 0);
   }
-  if (status != CDMF_OK) return send_failed(status, options, message.payload.size());
+  if (status != CDMF_OK) [[unlikely]]
+    return send_failed(status, options, message.payload.size());
   count_sent(message.payload.size());
   return {};
 }
@@ -185,7 +208,9 @@ TransportResult<Loan> TransportCore::loan(std::size_t payload_size, const LoanOp
   message.id = options.id;
   message.subject = options.subject;
   message.payload = {static_cast<const std::byte*>(nullptr), payload_size};  // For its size alone.
-  if (Status bad = check_outgoing(message); !bad) return {bad.error, std::move(bad.error_message)};
+  if (!fits(message)) {
+    if (Status bad = refuse(message); !bad) return {bad.error, std::move(bad.error_message)};
+  }
   // Frames are aligned to 16; a padding extension before the payload makes up for the rest.
   const std::size_t padding_max = options.alignment > CDMF_FRAME_ALIGNMENT ? options.alignment : 0;
   SenderLock lock(*this);
