@@ -88,6 +88,7 @@ class Link {
   // ---------------------------------------------------------------------------------------------------
 
   std::optional<RecordConsumer> consumer;
+  bool plain = false;            // Announced, trusted, and not ending: nothing to look at but the ring.
   bool announced = false;        // PEER_CONNECTED was received.
   bool finished = false;         // PEER_DISCONNECTED was.
   bool in_burst = false;         // Has records in the current burst, up to
@@ -96,9 +97,10 @@ class Link {
   bool ending = false;           // Its end was seen: what the ring still has comes first,
   std::uint64_t drain_left = 0;  // up to so many bytes, so that a peer that does not stop has an end.
 
-  /// Takes the records given back by other threads into account.
+  /// Whether other threads gave records back. Then collect_returned() takes them into account.
+  bool has_returned() const noexcept { return has_returned_.load(std::memory_order_acquire); }
   void collect_returned() noexcept {
-    if (has_returned_.load(std::memory_order_acquire)) [[unlikely]]
+    if (has_returned()) [[unlikely]]
       collect_returned_slowly();
   }
   /// After a release, and when the ring was found empty: lets a peer that waits for room go on.
@@ -119,9 +121,7 @@ class Link {
   }
   std::uint32_t armed() const noexcept { return in_.control->armed.load(std::memory_order_relaxed); }
   RecordRingControl& in_control() const noexcept { return *in_.control; }
-  bool has_input() const noexcept {
-    return !announced || consumer_has_input() || ended() != CDMF_OK || has_returned_.load(std::memory_order_acquire);
-  }
+  bool has_input() const noexcept { return !announced || consumer_has_input() || ended() != CDMF_OK || has_returned(); }
 
  private:
   bool consumer_has_input() const noexcept { return consumer && consumer->has_input(); }

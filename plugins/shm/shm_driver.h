@@ -102,7 +102,13 @@ class ShmDriver final : public Driver, private ControlThread::Owner {
   void renew_receiver_links();
   void renew_copies();
   std::size_t receive_from(Link& link, cdmf_view* views, std::size_t capacity);
-  bool take_record(Link& link, const RecordView& record, cdmf_view& view);
+  std::size_t receive_closely(Link& link, cdmf_view* views, std::size_t capacity);
+  const std::byte* copy_of(const Link& link, const RecordView& record);
+  static bool is_sound(const Link& link, const RecordView& record, const std::byte* bytes) noexcept;
+  static void fill_view(const Link& link, const RecordView& record, const std::byte* bytes, cdmf_view& view) noexcept;
+  void discard(Link& link, const RecordView& record);
+  void begin_burst(Link& link, std::size_t views);
+  static void release(Link& link) noexcept;
   void finish_link(Link& link, cdmf_view& view);
   void break_link(Link& link, const char* what);
 

@@ -85,23 +85,51 @@ std::size_t ShmDriver::receive_burst(cdmf_view* views, std::size_t capacity) {
     if (++at == link_count) at = 0;
   }
   // The next burst starts with the link after the last one served; when all were served, with the second of them.
-  first_polled_ = count < capacity && first_polled_ + 1 < link_count ? first_polled_ + 1 : at;
+  if (count < capacity) at = first_polled_ + 1 < link_count ? first_polled_ + 1 : 0;
+  first_polled_ = at;
   return count;
 }
 
+/// The plain case first: a peer that is trusted and was announced, and nothing that ends. The rest is for
+/// receive_closely().
 std::size_t ShmDriver::receive_from(Link& link, cdmf_view* views, std::size_t capacity) {
-  if (link.finished) [[unlikely]]
-    return 0;
+  if (!link.plain || link.has_returned()) [[unlikely]]
+    return receive_closely(link, views, capacity);
+  RecordConsumer& consumer = *link.consumer;
+  RecordView record;
   std::size_t count = 0;
-  if (!link.announced) [[unlikely]] {
+  std::size_t records = 0;  // Taken from the ring, discarded ones included.
+  for (; count < capacity && consumer.receive(record); ++records) {
+    if (is_sound(link, record, record.payload)) [[likely]] {
+      fill_view(link, record, record.payload, views[count++]);
+    } else {
+      discard(link, record);
+    }
+  }
+  if (records != 0) {
+    link.burst_end = record.end;
+    begin_burst(link, count);
+  } else {
+    link.offer_space();
+  }
+  if (count == capacity || (consumer.fault() == RingFault::none && link.ended() == CDMF_OK)) [[likely]]
+    return count;
+  return count + receive_closely(link, views + count, capacity - count);
+}
+
+[[gnu::noinline]] std::size_t ShmDriver::receive_closely(Link& link, cdmf_view* views, std::size_t capacity) {
+  if (link.finished) return 0;
+  std::size_t count = 0;
+  if (!link.announced) {
     link.announced = true;
+    link.plain = link.can_receive() && !link.terms().hostile;
     views[count] = {};
     views[count].kind = CDMF_VIEW_PEER_CONNECTED;
     views[count++].peer = link.id();
   }
   link.collect_returned();
   RecordView record;
-  std::size_t records = 0;  // Taken from the ring, discarded ones included.
+  std::size_t records = 0;
   for (;;) {
     const std::size_t room = link.terms().hostile ? aligned(link.terms().plan.frame_size_max) : 0;
     while (count < capacity && copies_.size - copies_.used >= room && link.can_receive() &&
@@ -109,58 +137,65 @@ std::size_t ShmDriver::receive_from(Link& link, cdmf_view* views, std::size_t ca
       ++records;
       link.burst_end = record.end;
       if (link.ending) link.drain_left -= std::min(link.drain_left, record.end - record.begin);
-      if (take_record(link, record, views[count])) [[likely]]
-        ++count;
+      const std::byte* const bytes = link.terms().hostile ? copy_of(link, record) : record.payload;
+      if (is_sound(link, record, bytes)) {
+        fill_view(link, record, bytes, views[count++]);
+      } else {
+        discard(link, record);
+      }
       if (link.ending && link.drain_left == 0) break;
     }
     if (count == capacity || copies_.size - copies_.used < room) break;
-    if (link.can_receive() && link.consumer->fault() != RingFault::none) [[unlikely]] {
+    if (link.can_receive() && link.consumer->fault() != RingFault::none) {
       break_link(link, to_string(link.consumer->fault()));
     }
-    if (link.ended() == CDMF_OK) [[likely]]
-      break;
+    if (link.ended() == CDMF_OK) break;
+    link.plain = false;
     if (link.ending) {
       finish_link(link, views[count++]);
       break;
     }
     link.ending = true;  // Once more: what was flushed before the end is visible by now.
   }
-  if (records == 0) {
-    if (link.can_receive()) link.offer_space();
-    return count;
+  if (records != 0) {
+    begin_burst(link, count);
+  } else if (link.can_receive()) {
+    link.offer_space();
   }
-  if (options_.may_sleep()) link.disarm();
-  link.in_burst = true;
-  burst_.push_back(&link);
-  if (count == 0) release_burst();  // All discarded: nobody else will release them.
   return count;
 }
 
-/// False: the record is discarded.
-inline bool ShmDriver::take_record(Link& link, const RecordView& record, cdmf_view& view) {
+/// After records were taken from a link, of which so many views are handed out.
+inline void ShmDriver::begin_burst(Link& link, std::size_t views) {
+  if (options_.may_sleep()) link.disarm();
+  if (link.in_burst) return;
+  if (views != 0) [[likely]] {
+    link.in_burst = true;
+    burst_.push_back(&link);
+  } else {
+    release(link);  // All discarded: no release_burst() need follow.
+  }
+}
+
+/// Before anything of a record of an untrusted peer is checked: the peer may change the original at any time.
+const std::byte* ShmDriver::copy_of(const Link& link, const RecordView& record) {
+  // A size over the largest is refused by is_sound(); there is no room to copy it.
+  if (record.payload_bytes > link.terms().plan.frame_size_max) return record.payload;
+  std::byte* const copy = copies_.memory.get() + copies_.used;
+  std::memcpy(copy, record.payload, record.payload_bytes);
+  copies_.used += aligned(record.payload_bytes);
+  return copy;
+}
+
+inline bool ShmDriver::is_sound(const Link& link, const RecordView& record, const std::byte* bytes) noexcept {
   const SegmentPlan& plan = link.terms().plan;
-  if (record.payload_bytes == 0 || record.payload_bytes > plan.frame_size_max) [[unlikely]] {
-    break_link(link, "a frame is empty or larger than the largest");
-    link.drain_left = 0;
-    return false;
-  }
-  const std::byte* bytes = record.payload;
-  if (link.terms().hostile) {
-    // Before anything is checked: the peer may change the original at any time.
-    std::byte* const copy = copies_.memory.get() + copies_.used;
-    std::memcpy(copy, bytes, record.payload_bytes);
-    copies_.used += aligned(record.payload_bytes);
-    bytes = copy;
-  }
-  if (plan.checksum && crc32_ieee(bytes, record.payload_bytes) != record.checksum) [[unlikely]] {
-    ++link.discarded;
-    if (const std::uint64_t now = monotonic_now_ns(); now >= next_discard_log_ns_) {
-      next_discard_log_ns_ = now + kDiscardLogNs;
-      host_.log(CDMF_LOG_ERROR, "shm: a message of ", record.payload_bytes, " bytes from peer ", link.id(),
-                " does not match its checksum and is discarded (", link.discarded, " from this peer so far)");
-    }
-    return false;
-  }
+  // One comparison for both limits: 0 wraps round.
+  return std::uint64_t{record.payload_bytes} - 1 < plan.frame_size_max &&
+         (!plan.checksum || crc32_ieee(bytes, record.payload_bytes) == record.checksum);
+}
+
+inline void ShmDriver::fill_view(const Link& link, const RecordView& record, const std::byte* bytes,
+                                 cdmf_view& view) noexcept {
   view.frame = bytes;
   view.size = record.payload_bytes;
   view.peer = link.id();
@@ -169,7 +204,22 @@ inline bool ShmDriver::take_record(Link& link, const RecordView& record, cdmf_vi
   view.kind = CDMF_VIEW_MESSAGE;
   view.reason = CDMF_OK;
   view.lost = 0;
-  return true;
+}
+
+/// A record that is not sound: of a size that no correct peer sends, which ends the link, or not what its checksum
+/// says.
+[[gnu::noinline]] void ShmDriver::discard(Link& link, const RecordView& record) {
+  if (std::uint64_t{record.payload_bytes} - 1 >= link.terms().plan.frame_size_max) {
+    break_link(link, "a frame is empty or larger than the largest");
+    link.drain_left = 0;
+    return;
+  }
+  ++link.discarded;
+  const std::uint64_t now = monotonic_now_ns();
+  if (now < next_discard_log_ns_) return;
+  next_discard_log_ns_ = now + kDiscardLogNs;
+  host_.log(CDMF_LOG_ERROR, "shm: a message of ", record.payload_bytes, " bytes from peer ", link.id(),
+            " does not match its checksum and is discarded (", link.discarded, " from this peer so far)");
 }
 
 void ShmDriver::finish_link(Link& link, cdmf_view& view) {
@@ -185,7 +235,7 @@ void ShmDriver::finish_link(Link& link, cdmf_view& view) {
 }
 
 /// The peer broke the rules: its link is over, and only its.
-void ShmDriver::break_link(Link& link, const char* what) {
+[[gnu::cold]] void ShmDriver::break_link(Link& link, const char* what) {
   if (!link.end(CDMF_PROTOCOL_ERROR)) return;
   host_.log(CDMF_LOG_ERROR, "shm: link to peer ", link.id(), " (pid ", link.terms().peer.pid, ") is broken: ", what);
   link.hang_up(CDMF_PROTOCOL_ERROR);
@@ -195,10 +245,14 @@ void ShmDriver::break_link(Link& link, const char* what) {
 void ShmDriver::release_burst() {
   for (Link* const link : burst_) {
     link->in_burst = false;
-    link->consumer->release_until(link->burst_end);
-    link->offer_space();
+    release(*link);
   }
   burst_.clear();
+}
+
+inline void ShmDriver::release(Link& link) noexcept {
+  link.consumer->release_until(link.burst_end);
+  link.offer_space();
 }
 
 cdmf_status ShmDriver::hold(cdmf_peer peer, std::uint64_t token, std::uint64_t& held) {

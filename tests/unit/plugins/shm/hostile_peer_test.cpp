@@ -157,6 +157,28 @@ TEST_F(HostilePeer, FrameLargerThanAgreedEndsItsLink) {
   EXPECT_EQ(end.reason, CDMF_PROTOCOL_ERROR);
 }
 
+TEST_F(HostilePeer, ADiscardedMessageOfOnePeerGivesBackNothingOfAnother) {
+  RawClient client(endpoint);
+  ASSERT_TRUE(client.shake_hands()) << client.text.message;
+  server.next_peer();
+  RecordProducer producer(client.handshake.segment.tx());
+  const std::string content(4000, 'x');
+  for (int round = 0; round < 4; ++round) {  // The link that is looked at first changes.
+    ASSERT_EQ(producer.claim(100), ClaimOutcome::claimed);
+    producer.commit(100, 0, 0xBADC0DE);
+    producer.flush();
+    std::size_t sent = 0;
+    while (friendly.send(friendly.peer, content) == CDMF_OK) ++sent;
+    std::vector<cdmf_view> views(4 * sent);
+    ASSERT_EQ(server->receive_burst(server.self(), views.data(), views.size()), sent);
+    EXPECT_EQ(friendly.send(friendly.peer, content), CDMF_BUFFER_FULL) << "in round " << round;
+    server->release_burst(server.self());
+    for (int looks = 0; looks < round; ++looks) EXPECT_TRUE(server.take().empty());
+  }
+  shutdown(client.socket.get(), SHUT_RDWR);
+  EXPECT_EQ(server.next().kind, kDisconnected);
+}
+
 TEST_F(HostilePeer, ImpossibleHeadEndsItsLinkForTheSender) {
   RawClient client(endpoint);
   ASSERT_TRUE(client.shake_hands()) << client.text.message;
