@@ -124,6 +124,12 @@ TEST_F(Commands, PluginsListShowsWhatThisBuildHas) {
   }
 }
 
+TEST_F(Commands, PluginsListSaysWhichNamedFolderCannotBeLookedInto) {
+  const auto list = run(folder_, {"--plugin-path", folder_.path("nowhere"), "plugins", "list"});
+  EXPECT_EQ(list.code, 0) << list.errors;
+  EXPECT_TRUE(contains(list.errors, "nowhere, named by plugin path: does not exist")) << list.errors;
+}
+
 TEST_F(Commands, PluginsListAllNamesTheReasonOfARefusal) {
   folder_.write("libcdmf_broken.so", "this is no library");
   const auto quiet = run(folder_, {"--plugin-path", folder_.path(""), "plugins", "list"});

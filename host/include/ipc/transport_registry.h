@@ -88,6 +88,9 @@ class TransportRegistry {
   /// Folders in search order, with a remark when one cannot be read: "/opt/acme (does not exist)".
   std::vector<std::string> searched_folders();
 
+  /// Those of them that somebody named and that cannot be looked into, with who named them and why.
+  std::vector<std::string> unusable_folders();
+
   /// What is wrong with the search path itself, such as an empty folder in CDMF_PLUGIN_PATH. While there is anything,
   /// find() and create() fail with it.
   const std::vector<std::string>& problems() const noexcept;

@@ -54,6 +54,8 @@ int command_plugins_list(const ProgramOptions& program, const PluginArguments& a
   for (const auto& problem : registry.problems()) std::fprintf(stderr, "cdmf plugins: %s\n", problem.c_str());
   if (!registry.problems().empty()) return kExitFailure;
 
+  for (const auto& folder : registry.unusable_folders()) std::fprintf(stderr, "cdmf plugins: %s\n", folder.c_str());
+
   bool deadly = false;
   for (const std::string& type : registry.types()) {
     const std::string end = load_in_child(registry, type);
@@ -64,12 +66,12 @@ int command_plugins_list(const ProgramOptions& program, const PluginArguments& a
   }
   if (deadly) return kExitFailure;
 
-  std::vector<std::vector<std::string>> rows{{"TYPE", "VERSION", "CAPABILITIES", "PATH"}};
+  std::vector<std::vector<std::string>> rows{{"TYPE", "VERSION", "PATH", "CAPABILITIES"}};
   std::vector<PluginRecord> unusable;
   for (const auto& record : registry.list()) {
     if (record.status == PluginStatus::LOADED) {
       rows.push_back(
-          {record.type, record.plugin->version, capabilities_text(record.plugin->capabilities), record.path});
+          {record.type, record.plugin->version, record.path, capabilities_text(record.plugin->capabilities)});
     } else {
       unusable.push_back(record);
     }

@@ -198,21 +198,32 @@ struct TransportRegistry::State {
     return {all.begin(), all.end()};
   }
 
+  /// Why the folder cannot be looked into; empty when it can be.
+  static std::string trouble_with(const SearchFolder& folder) {
+    std::error_code error;
+    const bool is_folder = fs::is_directory(folder.path, error);
+    if (error && error != std::errc::no_such_file_or_directory) return error.message();
+    if (!is_folder) return exists(folder.path) ? "is not a folder" : "does not exist";
+    return ::access(folder.path.c_str(), R_OK | X_OK) == 0 ? "" : std::generic_category().message(errno);
+  }
+
   std::vector<std::string> folders() const {
     std::vector<std::string> texts;
     for (const SearchFolder& folder : search_path.folders) {
+      const std::string trouble = trouble_with(folder);
       std::error_code error;
-      const bool is_folder = fs::is_directory(folder.path, error);
-      if (!is_folder && folder.optional) continue;
-      std::string remark;
-      if (error && error != std::errc::no_such_file_or_directory) {
-        remark = " (" + error.message() + ")";
-      } else if (!is_folder) {
-        remark = exists(folder.path) ? " (is not a folder)" : " (does not exist)";
-      } else if (::access(folder.path.c_str(), R_OK | X_OK) != 0) {
-        remark = " (" + std::generic_category().message(errno) + ")";
-      }
-      texts.push_back(folder.path + remark);
+      if (folder.optional && !fs::is_directory(folder.path, error)) continue;
+      texts.push_back(trouble.empty() ? folder.path : folder.path + " (" + trouble + ")");
+    }
+    return texts;
+  }
+
+  std::vector<std::string> unusable_folders() const {
+    std::vector<std::string> texts;
+    for (const SearchFolder& folder : search_path.folders) {
+      const std::string trouble = trouble_with(folder);
+      if (!folder.optional && !trouble.empty())
+        texts.push_back(folder.path + ", named by " + folder.origin + ": " + trouble);
     }
     return texts;
   }
@@ -306,6 +317,7 @@ std::vector<PluginRecord> TransportRegistry::list() {
 std::vector<std::string> TransportRegistry::types() { return state_->types(); }
 
 std::vector<std::string> TransportRegistry::searched_folders() { return state_->folders(); }
+std::vector<std::string> TransportRegistry::unusable_folders() { return state_->unusable_folders(); }
 
 const std::vector<std::string>& TransportRegistry::problems() const noexcept { return state_->search_path.problems; }
 
