@@ -30,6 +30,31 @@ class Latch {
   bool open_ = false;
 };
 
+// The sending half of a driver keeps a link until its next call, which may never come.
+TEST_F(TransportReceive, APeersEndMakesTheSendingHalfOfTheDriverLookOnce) {
+  Transport transport(fake_plugin());
+  bring_up(transport, Role::SERVER);
+  const cdmf_peer peer = wire->connect_peer();
+  wire->connect_peer();
+  ASSERT_TRUE(eventually([&] { return transport.getPeers().size() == 2; }));
+  EXPECT_EQ(wire->calls(Call::FLUSH), 0u);
+  wire->end_link(peer, CDMF_PEER_DIED);
+  ASSERT_TRUE(eventually([&] { return transport.getPeers().size() == 1; }));
+  EXPECT_TRUE(eventually([&] { return wire->calls(Call::FLUSH) == 1; }));
+}
+
+TEST_F(TransportReceive, WithOneSenderAPeersEndLeavesTheSendingHalfToIt) {
+  Transport transport(fake_plugin());
+  TransportConfig one_sender = config(Role::SERVER);
+  one_sender.senders = Senders::ONE;
+  bring_up(transport, one_sender);
+  const cdmf_peer peer = wire->connect_peer();
+  ASSERT_TRUE(eventually([&] { return transport.getPeers().size() == 1; }));
+  wire->end_link(peer, CDMF_PEER_DIED);
+  ASSERT_TRUE(eventually([&] { return transport.getPeers().empty(); }));
+  EXPECT_EQ(wire->calls(Call::FLUSH), 0u);
+}
+
 TEST_F(TransportReceive, MessagesComeInOrderWithEverythingThatWasSent) {
   Record record;
   Transport transport(fake_plugin());
