@@ -15,9 +15,11 @@
 #include "cli/bench/machine_limits.h"
 #include "cli/bench/round_trips.h"
 #include "ring/record_consumer.h"
+#include "ring/record_pace.h"
 #include "ring/record_producer.h"
 #include "rounds.h"
 #include "two_processes.h"
+#include "wait/spinner.h"
 #include "wall_clock.h"
 
 namespace {
@@ -45,6 +47,8 @@ class Content {
   void write(std::byte* to, std::size_t size, std::uint64_t number) const noexcept {
     if (size == 32) {  // Inline, as for a struct.
       std::memcpy(to, bytes_.data(), 32);
+    } else if (size == 64) {
+      std::memcpy(to, bytes_.data(), 64);
     } else {
       std::memcpy(to, bytes_.data(), size);
     }
@@ -244,8 +248,10 @@ double bare_line_paced_ns(const CpuPair& cpus, nanoseconds pause) {
   return static_cast<double>(paced.quantile_ns(0.5));
 }
 
+enum class Reader { eager, paced };  // paced: rests when RecordPace says so.
+
 /// Messages per second one way. batch: messages per flush.
-template <Checks kChecks>
+template <Checks kChecks, Reader kReader = Reader::eager>
 Measured stream(const CpuPair& cpus, const std::vector<std::size_t>& sizes, std::uint64_t capacity, int batch) {
   const Ring ring(capacity);
   const Content content(*std::max_element(sizes.begin(), sizes.end()));
@@ -253,8 +259,12 @@ Measured stream(const CpuPair& cpus, const std::vector<std::size_t>& sizes, std:
     ring.map_all();
     RecordConsumer consumer(ring.parts());
     RecordView views[kBurst];
+    RecordPace pace;
     for (std::uint64_t number = 0;;) {
       const std::size_t count = consumer.receive_burst(views);
+      if (kReader == Reader::paced && pace.after_poll(count)) {
+        for (unsigned pause = 0; pause < RecordPace::kRestPauses; ++pause) cpu_relax();
+      }
       if (count == 0) continue;
       for (std::size_t i = 0; i < count; ++i, ++number) {
         if (!is_right<kChecks>(views[i], content, size_of(sizes, number), number)) wrong_message();
@@ -335,10 +345,13 @@ void add_subjects(Rounds& rounds, const CpuPair& cpus) {
   };
   for (const std::uint64_t capacity : {kMiB / 4, 2 * kMiB, 8 * kMiB}) {
     rate("record_ring/stream/64B", stream<Checks::off>, {64}, capacity, 1);
+    rate("record_ring/stream/64B/paced", stream<Checks::off, Reader::paced>, {64}, capacity, 1);
     rate("record_ring/stream/64B/batch_16", stream<Checks::off>, {64}, capacity, 16);
+    rate("record_ring/stream/64B/batch_16/paced", stream<Checks::off, Reader::paced>, {64}, capacity, 16);
     rate("record_ring/stream/64B/batch_16/checks", stream<Checks::on>, {64}, capacity, 16);
     rate("record_ring/stream/32B,200B/batch_16", stream<Checks::off>, {32, 200}, capacity, 16);
     rate("record_ring/stream/4KiB", stream<Checks::off>, {4096}, capacity, 1);
+    rate("record_ring/stream/4KiB/paced", stream<Checks::off, Reader::paced>, {4096}, capacity, 1);
     rate("record_ring/stream/16KiB", stream<Checks::off>, {16384}, capacity, 1);
     rate("record_ring/stream/64KiB", stream<Checks::off>, {65536}, capacity, 1);
     rate("record_ring/stream/64KiB/checks", stream<Checks::on>, {65536}, capacity, 1);
