@@ -4,7 +4,7 @@
  * Small on purpose: 5 lines, records of 1 to 3 lines (so that padding takes up to 2), and 2 stamps instead of 15, because the
  * proof in record_ring.h needs two. Positions count lines modulo LINES * STAMPS, which is exact as they never differ by more than LINES. Payload words look
  * like a commit of either lap: what matters of a stale word is its stamp. Memory is sequentially consistent here; what release and acquire
- * contribute is checked by the thread sanitizer (tests/unit/plugins/shm/ring/record_ring_stress_test.cpp).
+ * contribute is checked under Relacy (spsc_record_relacy.cpp) and by the thread sanitizer (tests/unit/plugins/shm/ring/record_ring_stress_test.cpp).
  *
  * -DBROKEN=n removes one part of the rule, and then Spin must find an error:
  *   1  a dirty next header is not set to 0       2  claimed lines are not marked
