@@ -1,0 +1,485 @@
+#include "link.h"
+
+#include <grpcpp/support/slice.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <utility>
+#include <vector>
+
+namespace cdmf::ipc::grpc_transport {
+namespace {
+
+std::uint64_t wall_clock_us() {
+  timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000u + static_cast<std::uint64_t>(now.tv_nsec) / 1000u;
+}
+
+/// The value of a key of the peer's metadata as a number; 0 when it is not there or no number.
+template <typename Metadata>
+std::uint64_t number_in(const Metadata& metadata, const char* key) {
+  const auto found = metadata.find(key);
+  if (found == metadata.end() || found->second.size() > 18) return 0;
+  return std::strtoull(std::string(found->second.data(), found->second.size()).c_str(), nullptr, 10);
+}
+
+cdmf_status known_reason(std::uint64_t reason) {
+  return reason >= CDMF_NOT_INITIALIZED && reason <= CDMF_INTERNAL_ERROR ? static_cast<cdmf_status>(reason)
+                                                                         : CDMF_CONNECTION_CLOSED;
+}
+
+}  // namespace
+
+Link::Link(cdmf_peer id, const Limits& limits, LinkEvents& events, grpc::CompletionQueue& queue)
+    : id_(id), limits_(limits), events_(events), queue_(queue) {
+  for (std::size_t i = 0; i < kOpCount; ++i) tags_[i] = {this, static_cast<Op>(i)};
+}
+
+void* Link::post(Op op) {
+  under_way_[static_cast<unsigned>(op)] = shared_from_this();
+  return &tags_[static_cast<unsigned>(op)];
+}
+
+// ---- Making one -----------------------------------------------------------------------------------------------------
+
+void Link::call(std::shared_ptr<grpc::Channel> channel, const std::string& endpoint) {
+  const std::lock_guard lock(mutex_);
+  channel_ = std::move(channel);
+  client_context_ = std::make_unique<grpc::ClientContext>();
+  client_context_->AddMetadata(kVersionKey, std::to_string(kWireVersion));
+  client_context_->AddMetadata(kFrameSizeKey, std::to_string(limits_.frame_size_max));
+  client_context_->AddMetadata(kEndpointKey, endpoint);
+  grpc::GenericStub stub(channel_);
+  client_ = stub.PrepareCall(client_context_.get(), kMethod, &queue_);
+  client_->StartCall(post(Op::kStart));
+}
+
+cdmf_status Link::await_answer(std::uint64_t deadline, std::string& problem) {
+  std::unique_lock lock(mutex_);
+  const auto decided = [&] { return open_ || is_over(); };
+  if (deadline == kForever) {
+    changed_.wait(lock, decided);
+  } else if (!changed_.wait_until(lock, std::chrono::steady_clock::time_point(std::chrono::nanoseconds(deadline)),
+                                  decided)) {
+    try_cancel();
+    problem = "the server did not answer in time";
+    return CDMF_TIMEOUT;
+  }
+  if (open_) return CDMF_OK;  // Though it may be over again.
+  problem = status_.error_message();
+  return failure_;
+}
+
+/// Why a client's call came to nothing. gRPC tells the system's reasons in words only.
+cdmf_status Link::status_of_failure() const {
+  const auto refused = number_in(client_context_->GetServerTrailingMetadata(), kStatusKey);
+  if (refused != 0) return known_reason(refused);
+  const std::string& text = status_.error_message();
+  const auto says = [&](const char* words) { return text.find(words) != text.npos; };
+  if (says("No such file") || says("onnection refused")) return CDMF_ENDPOINT_NOT_FOUND;
+  if (status_.error_code() == grpc::StatusCode::UNIMPLEMENTED) return CDMF_PROTOCOL_ERROR;
+  return CDMF_CONNECTION_FAILED;
+}
+
+void Link::request(grpc::AsyncGenericService& service, grpc::ServerCompletionQueue& queue) {
+  const std::lock_guard lock(mutex_);
+  server_context_ = std::make_unique<grpc::GenericServerContext>();
+  server_ = std::make_unique<grpc::GenericServerAsyncReaderWriter>(server_context_.get());
+  server_context_->AsyncNotifyWhenDone(&tags_[static_cast<unsigned>(Op::kDone)]);
+  service.RequestCall(server_context_.get(), server_.get(), &queue, &queue, post(Op::kStart));
+}
+
+void Link::accept() {
+  const std::lock_guard lock(mutex_);
+  open_ = true;
+  server_context_->AddInitialMetadata(kFrameSizeKey, std::to_string(limits_.frame_size_max));
+  server_->SendInitialMetadata(post(Op::kStart));
+  post_read();
+  events_.receivable();
+}
+
+void Link::refuse(cdmf_status status, const std::string& text) {
+  const std::lock_guard lock(mutex_);
+  end_told_ = finish_begun_ = true;  // The program never hears of it.
+  server_context_->AddTrailingMetadata(kStatusKey, std::to_string(status));
+  server_->Finish(grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, text), post(Op::kFinish));
+}
+
+// ---- Sending --------------------------------------------------------------------------------------------------------
+
+cdmf_status Link::claim(std::size_t size, cdmf_loan& loan) {
+  const std::lock_guard lock(mutex_);
+  if (ended_ != CDMF_OK) return ended_;
+  if (size == 0) return CDMF_INVALID_ARGUMENT;
+  if (size > limits_.frame_size_max) return CDMF_BUFFER_OVERFLOW;
+  if (claimed_in_ != nullptr) return CDMF_RESOURCE_EXHAUSTED;
+  const std::size_t record = record_bytes(size);
+  if (record > limits_.send_bytes - used_) {
+    publish();  // Else a sender that never flushes would wait for room that only its own batch takes up.
+    return CDMF_BUFFER_FULL;
+  }
+  if (batches_.empty() || batches_.back()->capacity - batches_.back()->end < record) {
+    const std::size_t shared = message_bytes_max(0);
+    batches_.push_back(std::make_shared<Batch>(std::max(shared, record)));
+  }
+  claimed_in_ = batches_.back();
+  claimed_self_ = shared_from_this();
+  claimed_bytes_ = record;
+  used_ += record;
+  loan = {claimed_in_->memory.get() + claimed_in_->end + sizeof(RecordHeader), size, id_,
+          reinterpret_cast<std::uintptr_t>(this)};
+  return CDMF_OK;
+}
+
+cdmf_status Link::commit(const cdmf_loan& loan, std::size_t size, bool flush) {
+  auto* const link = reinterpret_cast<Link*>(loan.token);
+  std::shared_ptr<Link> last;  // Released after the mutex.
+  const std::lock_guard lock(link->mutex_);
+  last = std::move(link->claimed_self_);
+  const auto batch = std::move(link->claimed_in_);
+  const bool sound = size != 0 && size <= loan.size;
+  const std::size_t record = link->ended_ == CDMF_OK && sound ? record_bytes(size) : 0;
+  link->used_ -= link->claimed_bytes_ - record;
+  if (link->ended_ != CDMF_OK) return link->ended_;
+  if (!sound) return CDMF_INVALID_ARGUMENT;
+  std::byte* const memory = batch->memory.get() + batch->end;
+  const RecordHeader header{static_cast<std::uint32_t>(size), RecordKind::kFrame, 0, wall_clock_us()};
+  std::memcpy(memory, &header, sizeof header);
+  const std::size_t written = sizeof header + size;
+  std::memset(memory + written, 0, record - written);  // What lay there before is not the peer's business.
+  batch->end += record;
+  ++batch->frames_committed;
+  ++link->frames_committed_;
+  if (flush) link->publish();
+  return CDMF_OK;
+}
+
+void Link::abort(const cdmf_loan& loan) {
+  auto* const link = reinterpret_cast<Link*>(loan.token);
+  std::shared_ptr<Link> last;
+  const std::lock_guard lock(link->mutex_);
+  last = std::move(link->claimed_self_);
+  link->claimed_in_.reset();
+  link->used_ -= link->claimed_bytes_;
+  link->changed_.notify_all();
+}
+
+void Link::publish() {
+  for (const auto& batch : batches_) {
+    batch->published = batch->end;
+    batch->frames_published = batch->frames_committed;
+  }
+  frames_published_ = frames_committed_;
+  write_more();
+}
+
+/// Starts the next write: everything published in one batch, while the one before was under way.
+void Link::write_more() {
+  if (!open_ || broken_ || stream_over_ || under_way(Op::kWrite) || under_way(Op::kStart) || goodbye_begun_) return;
+  while (batches_.size() > 1 && batches_.front()->sent == batches_.front()->end) batches_.pop_front();
+  const auto write = [&](const grpc::Slice& slice) {
+    const grpc::ByteBuffer message(&slice, 1);
+    void* const tag = post(Op::kWrite);
+    client_ != nullptr ? client_->Write(message, tag) : server_->Write(message, tag);
+  };
+  const auto batch = batches_.empty() ? nullptr : batches_.front();
+  if (batch != nullptr && batch->published != batch->sent) {
+    write_bytes_ = batch->published - batch->sent;
+    const auto unref = [](void* owner) { delete static_cast<std::shared_ptr<Batch>*>(owner); };
+    const grpc::Slice slice(batch->memory.get() + batch->sent, write_bytes_, unref, new std::shared_ptr<Batch>(batch));
+    batch->sent = batch->published;
+    write_frames_ = batch->frames_published - std::exchange(batch->frames_sent, batch->frames_published);
+    write(slice);
+  } else if (goodbye_wanted_) {
+    goodbye_begun_ = true;
+    const RecordHeader goodbye{0, RecordKind::kGoodbye, static_cast<std::uint16_t>(ended_), 0};
+    write(grpc::Slice(&goodbye, sizeof goodbye));
+  }
+}
+
+cdmf_status Link::flush(std::uint64_t deadline) {
+  std::unique_lock lock(mutex_);
+  if (ended_ != CDMF_OK) return ended_;
+  publish();
+  const std::uint64_t mine = frames_published_;
+  const auto begun = [&] {
+    return std::all_of(batches_.begin(), batches_.end(), [](const auto& one) { return one->sent == one->published; });
+  };
+  if (deadline == kNoWait) return begun() ? CDMF_OK : CDMF_BUFFER_FULL;
+  const auto done = [&] {
+    return ended_ != CDMF_OK || broken_ || frames_sent_ >= mine || (begun() && write_bytes_ == 0);
+  };
+  if (deadline == kForever) {
+    changed_.wait(lock, done);
+  } else if (!changed_.wait_until(lock, std::chrono::steady_clock::time_point(std::chrono::nanoseconds(deadline)),
+                                  done)) {
+    return CDMF_TIMEOUT;
+  }
+  return ended_;
+}
+
+cdmf_status Link::await_space(std::size_t size, std::uint64_t deadline, const std::atomic<std::uint64_t>& interrupts,
+                              std::uint64_t interrupts_before) {
+  std::unique_lock lock(mutex_);
+  if (size > limits_.frame_size_max) return CDMF_BUFFER_OVERFLOW;
+  const auto decided = [&] {
+    return ended_ != CDMF_OK || record_bytes(size) <= limits_.send_bytes - used_ ||
+           interrupts.load() != interrupts_before;
+  };
+  if (deadline == kForever) {
+    changed_.wait(lock, decided);
+  } else if (!changed_.wait_until(lock, std::chrono::steady_clock::time_point(std::chrono::nanoseconds(deadline)),
+                                  decided)) {
+    return CDMF_TIMEOUT;
+  }
+  if (ended_ != CDMF_OK) return ended_;
+  return interrupts.load() != interrupts_before ? CDMF_INTERRUPTED : CDMF_OK;
+}
+
+void Link::wake_waiters() {
+  const std::lock_guard lock(mutex_);
+  changed_.notify_all();
+}
+
+// ---- Receiving ------------------------------------------------------------------------------------------------------
+
+/// Nothing is read while the program has receive_bytes to read already: HTTP/2's windows then hold up the peer.
+void Link::post_read() {
+  if (!open_ || read_failed_ || stream_over_ || under_way(Op::kRead)) return;
+  if (ended_ == CDMF_OK && inbox_bytes_ >= limits_.receive_bytes) return;
+  void* const tag = post(Op::kRead);
+  client_ != nullptr ? client_->Read(&incoming_, tag) : server_->Read(&incoming_, tag);
+}
+
+/// incoming_ is a message: a goodbye, or records for the receiver, who checks them.
+void Link::take_message() {
+  const std::size_t bytes = incoming_.Length();
+  std::vector<grpc::Slice> slices;
+  grpc::Slice single;
+  if (incoming_.TrySingleSlice(&single).ok()) {
+    slices.push_back(std::move(single));
+  } else if (!incoming_.Dump(&slices).ok()) {
+    slices.clear();
+  }
+  incoming_.Clear();
+  if (ended_ != CDMF_OK) return;
+  auto block = std::make_shared<Block>(bytes);  // The peer cannot make it larger than the channel's limit.
+  std::size_t filled = 0;
+  for (const grpc::Slice& slice : slices) {
+    std::memcpy(block->memory.get() + filled, slice.begin(), slice.size());
+    filled += slice.size();
+  }
+  RecordHeader header;
+  if (bytes == sizeof header) {
+    std::memcpy(&header, block->memory.get(), sizeof header);
+    if (header.kind == RecordKind::kGoodbye) return remote_end(known_reason(header.reason));
+  }
+  inbox_bytes_ += bytes;
+  inbox_.push_back(std::move(block));
+  events_.receivable();
+}
+
+bool Link::next(cdmf_view& view, std::shared_ptr<Block>& block) {
+  const std::lock_guard lock(mutex_);
+  view = {};
+  view.peer = id_;
+  if (end_told_ || (!open_ && !announced_)) return false;
+  if (!std::exchange(announced_, true)) {
+    view.kind = CDMF_VIEW_PEER_CONNECTED;
+    return true;
+  }
+  while (!inbox_.empty()) {
+    const auto& first = inbox_.front();
+    const std::size_t left = first->size - first->begin;
+    if (left == 0) {
+      inbox_bytes_ -= first->size;
+      inbox_.pop_front();
+      post_read();
+      continue;
+    }
+    RecordHeader header;
+    if (left >= sizeof header) std::memcpy(&header, first->memory.get() + first->begin, sizeof header);
+    if (left < sizeof header || header.kind != RecordKind::kFrame || header.size == 0 ||
+        header.size > limits_.frame_size_max || record_bytes(header.size) > left) {
+      problem_ = "a message that is no run of whole records";
+      inbox_.clear();
+      inbox_bytes_ = 0;
+      by_this_side_ = true;
+      ended_ = CDMF_PROTOCOL_ERROR;
+      try_cancel();
+      changed_.notify_all();
+      break;
+    }
+    view.kind = CDMF_VIEW_MESSAGE;
+    view.frame = first->memory.get() + first->begin + sizeof header;
+    view.size = header.size;
+    view.timestamp_us = header.timestamp_us;
+    first->begin += record_bytes(header.size);
+    block = first;
+    return true;
+  }
+  if (ended_ == CDMF_OK) return false;
+  view.kind = CDMF_VIEW_PEER_DISCONNECTED;
+  view.reason = ended_;
+  view.lost = lost_;
+  end_told_ = true;
+  return true;
+}
+
+bool Link::receivable() {
+  const std::lock_guard lock(mutex_);
+  if (end_told_ || (!open_ && !announced_)) return false;
+  return !announced_ || ended_ != CDMF_OK || !inbox_.empty();
+}
+
+// ---- The end --------------------------------------------------------------------------------------------------------
+
+void Link::end(cdmf_status reason, std::chrono::nanoseconds linger) {
+  const std::lock_guard lock(mutex_);
+  if (ended_ != CDMF_OK || is_over()) return;
+  ended_ = reason == CDMF_OK ? CDMF_CONNECTION_CLOSED : reason;
+  by_this_side_ = true;
+  lost_ += frames_committed_ - frames_published_;
+  for (const auto& block : inbox_) {  // Had arrived and will not be read.
+    for (std::size_t at = block->begin; at + sizeof(RecordHeader) <= block->size; ++lost_) {
+      RecordHeader header;
+      std::memcpy(&header, block->memory.get() + at, sizeof header);
+      at += record_bytes(header.size);
+    }
+  }
+  inbox_.clear();
+  inbox_bytes_ = 0;
+  changed_.notify_all();
+  events_.receivable();
+  if (!open_) return try_cancel();
+  goodbye_wanted_ = true;
+  linger_.Set(&queue_, std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::microseconds>(linger),
+              post(Op::kLinger));
+  write_more();
+  post_read();  // A client hears of the stream's end behind what it does not read any more.
+}
+
+void Link::cancel() {
+  const std::lock_guard lock(mutex_);
+  try_cancel();
+}
+
+void Link::try_cancel() {
+  if (client_context_ != nullptr) client_context_->TryCancel();
+  if (server_context_ != nullptr && called_) server_context_->TryCancel();
+}
+
+/// The peer's goodbye, or the end of the stream without one.
+void Link::remote_end(cdmf_status reason) {
+  if (ended_ == CDMF_OK) {
+    ended_ = reason;
+    lost_ += frames_committed_ - frames_sent_;
+    events_.receivable();
+    changed_.notify_all();
+  }
+  finish_wanted_ = true;
+  finish_more();
+}
+
+/// Server: ends the call, once nothing is being written.
+void Link::finish_more() {
+  if (!finish_wanted_ || server_ == nullptr || stream_over_ || under_way(Op::kWrite) || under_way(Op::kStart)) return;
+  if (!std::exchange(finish_begun_, true)) server_->Finish(grpc::Status::OK, post(Op::kFinish));
+}
+
+/// Client: from now on gRPC tells when the stream ends, and how.
+void Link::ask_for_status() { client_->Finish(&status_, post(Op::kFinish)); }
+
+bool Link::is_over() const noexcept { return stream_over_ && !under_way(Op::kRead); }
+
+void Link::on_start(bool ok) {
+  if (client_ != nullptr) {
+    if (ok && !std::exchange(answered_, true)) return client_->ReadInitialMetadata(post(Op::kStart));
+    const auto agreed = ok ? number_in(client_context_->GetServerInitialMetadata(), kFrameSizeKey) : 0;
+    if (agreed >= limits_.frame_size_max && ended_ == CDMF_OK) {
+      limits_.frame_size_max = static_cast<std::size_t>(agreed);
+      limits_.send_bytes = std::max(limits_.send_bytes, record_bytes(limits_.frame_size_max));
+      open_ = true;
+    }
+    ask_for_status();
+    post_read();
+    changed_.notify_all();
+    return;
+  }
+  write_more();
+  finish_more();
+}
+
+void Link::complete(Op op, bool ok) {
+  const std::shared_ptr<Link> self = shared_from_this();
+  bool is_call = false;
+  bool is_finished = false;
+  {
+    const std::lock_guard lock(mutex_);
+    under_way_[static_cast<unsigned>(op)].reset();
+    switch (op) {
+      case Op::kStart:
+        if (server_ != nullptr && !called_) {
+          is_call = called_ = ok;
+          if (!ok) stream_over_ = true;
+          if (ok && !stream_over_) (void)post(Op::kDone);  // Is under way since request().
+        } else {
+          on_start(ok);
+        }
+        break;
+      case Op::kRead:
+        if (ok) take_message();
+        if (!ok) read_failed_ = true;
+        // A client's end of the stream comes with its status; a server hears nothing else when a client just ends.
+        if (!ok && server_ != nullptr) remote_end(CDMF_PEER_DIED);
+        post_read();
+        break;
+      case Op::kWrite:
+        used_ -= std::exchange(write_bytes_, 0);
+        if (!ok) broken_ = true;
+        if (ok) frames_sent_ += write_frames_;
+        write_frames_ = 0;
+        if (goodbye_begun_) finish_wanted_ = true;
+        changed_.notify_all();
+        write_more();
+        finish_more();
+        break;
+      case Op::kFinish:
+        if (client_ != nullptr) stream_over_ = true;
+        break;
+      case Op::kDone:
+        stream_over_ = true;
+        break;
+      case Op::kLinger:
+        if (ok && !stream_over_) try_cancel();
+        break;
+    }
+    if (is_over() && !finish_told_ && !is_call) {
+      if (ended_ == CDMF_OK) {
+        ended_ = CDMF_PEER_DIED;
+        lost_ += frames_committed_ - frames_sent_;
+        events_.receivable();
+      }
+      if (under_way(Op::kLinger)) linger_.Cancel();
+      const bool idle =
+          std::all_of(under_way_.begin(), under_way_.end(), [](const auto& one) { return one == nullptr; });
+      is_finished = finish_told_ = idle;
+      if (client_ != nullptr && !open_) failure_ = status_of_failure();
+      if (idle) {  // An open claim may keep this object for long; the stream it need not keep.
+        client_.reset();
+        server_.reset();
+        client_context_.reset();
+        server_context_.reset();
+        channel_.reset();
+      }
+      changed_.notify_all();
+    }
+  }
+  if (is_call) events_.called(*this);
+  if (is_finished) events_.finished(id_);
+}
+
+}  // namespace cdmf::ipc::grpc_transport
