@@ -9,6 +9,7 @@
 
 #include "handshake.h"
 #include "ring/record_consumer.h"
+#include "ring/record_pace.h"
 #include "ring/record_producer.h"
 #include "segment/segment.h"
 #include "wait/bell.h"
@@ -88,6 +89,7 @@ class Link {
   // ---------------------------------------------------------------------------------------------------
 
   std::optional<RecordConsumer> consumer;
+  RecordPace pace;
   bool plain = false;            // Announced, trusted, and not ending: nothing to look at but the ring.
   bool announced = false;        // PEER_CONNECTED was received.
   bool finished = false;         // PEER_DISCONNECTED was.

@@ -19,6 +19,11 @@ constexpr std::size_t aligned(std::size_t size) noexcept {
   return (size + CDMF_FRAME_ALIGNMENT - 1) / CDMF_FRAME_ALIGNMENT * CDMF_FRAME_ALIGNMENT;
 }
 
+/// Lets a stream get some lines ahead (ring/record_pace.h). Some microseconds.
+[[gnu::noinline]] void rest() noexcept {
+  for (unsigned pause = 0; pause < RecordPace::kRestPauses; ++pause) cpu_relax();
+}
+
 }  // namespace
 
 void ShmDriver::renew_receiver_links() {
@@ -75,7 +80,9 @@ std::size_t ShmDriver::receive_burst(cdmf_view* views, std::size_t capacity) {
       for (unsigned look = 0; look < kLooks && !link.has_input(); ++look) {
       }
     }
-    return receive_from(link, views, capacity);
+    const std::size_t count = receive_from(link, views, capacity);
+    if (link.pace.after_poll(count)) rest();
+    return count;
   }
   const std::size_t quota = std::max(capacity / link_count, kQuotaMin);
   std::size_t count = 0;
