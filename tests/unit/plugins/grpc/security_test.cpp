@@ -1,0 +1,143 @@
+// Who gets in, and what is refused before anything starts: through the plugin as programs load it.
+#include <dlfcn.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "ipc/transport.h"
+
+namespace cdmf::ipc {
+namespace {
+
+using Properties = std::map<std::string, std::string>;
+using namespace std::chrono_literals;
+
+const cdmf_plugin& plugin() {
+  static const cdmf_plugin* const loaded = [] {
+    const std::string path = std::string(std::getenv("CDMF_PLUGIN_PATH")) + "/libcdmf_grpc.so";
+    void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    const void* const symbol = library == nullptr ? nullptr : dlsym(library, CDMF_PLUGIN_SYMBOL);
+    if (symbol == nullptr) std::printf("%s\n", dlerror()), std::abort();
+    return static_cast<const cdmf_plugin*>(symbol);
+  }();
+  return *loaded;
+}
+
+class GrpcSecurity : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = (std::filesystem::temp_directory_path() / ("cdmf-grpc-" + std::to_string(getpid()))).string();
+    const std::string command = std::string(std::getenv("CDMF_MAKE_CERTIFICATES")) + " '" + folder_ + "'";
+    ASSERT_EQ(std::system(command.c_str()), 0);
+  }
+  static void TearDownTestSuite() { std::filesystem::remove_all(folder_); }
+
+  static std::string file(const char* name) { return folder_ + '/' + name; }
+  static Properties tls(const char* cert, const char* key) {
+    return {{"tls_ca", file("ca.pem")}, {"tls_cert", file(cert)}, {"tls_key", file(key)}};
+  }
+  static Properties with(Properties all, const char* name, const std::string& value) {
+    all[name] = value;
+    return all;
+  }
+  static TransportResult<> bring_up(Transport& transport, Role role, const Properties& properties,
+                                    std::chrono::milliseconds patience = 1s) {
+    TransportConfig config;
+    config.endpoint = "/grpc_security_" + std::to_string(getpid());
+    config.role = role;
+    config.properties = properties;
+    config.connect_timeout = 30s;
+    config.auto_reconnect = false;
+    if (auto result = transport.init(config); !result.success()) return result;
+    if (auto result = transport.start(); !result.success()) return result;
+    return role == Role::SERVER ? transport.connect() : transport.connect(patience);
+  }
+  static void expect_refused(const Properties& properties, const std::string& word) {
+    Transport server(plugin());
+    const auto result = bring_up(server, Role::SERVER, properties);
+    EXPECT_FALSE(result.success()) << word;
+    EXPECT_NE(result.error_message.find(word), std::string::npos) << "no \"" << word << "\" in: " << result.text();
+  }
+
+  static inline std::string folder_;
+};
+
+TEST_F(GrpcSecurity, WhatIsConfiguredWrongIsRefusedByTheNameOfTheOptionOrFile) {
+  const Properties good = tls("server.pem", "server.key");
+  expect_refused({}, "tls_ca");
+  expect_refused(with(good, "tls_ca", ""), "tls_ca");
+  expect_refused(with(good, "tls_cert", ""), "tls_cert");
+  expect_refused(with(good, "tls_key", ""), "tls_key");
+  expect_refused(with(good, "tls_ca", "/nonexistent/ca.pem"), "/nonexistent/ca.pem");
+  expect_refused(with(good, "tls_cert", "/nonexistent/server.pem"), "/nonexistent/server.pem");
+  expect_refused(with(good, "tls_ca", file("server.key")), "server.key");
+  expect_refused(with(good, "tls_cert", file("expired.pem")), "expired.pem");
+  expect_refused(with(good, "tls_key", file("client.key")), "client.key");
+  expect_refused(with(good, "tls_key", file("server.pem")), "server.pem");
+  expect_refused(with(good, "insecure", "true"), "insecure");
+  expect_refused({{"insecure", "true"}, {"address", "0.0.0.0:7443"}}, "allow_remote_insecure");
+  expect_refused(with(good, "address", "nowhere"), "nowhere");
+  ASSERT_EQ(chmod(file("stranger.key").c_str(), 0644), 0);
+  expect_refused(with(with(good, "tls_cert", file("stranger.pem")), "tls_key", file("stranger.key")), "chmod 0600");
+  ASSERT_EQ(chmod(file("stranger.key").c_str(), 0600), 0);
+}
+
+TEST_F(GrpcSecurity, OnlyCertificatesOfTheAuthorityAndOfTheListAreLetIn) {
+  Transport server(plugin());
+  auto result = bring_up(server, Role::SERVER, with(tls("server.pem", "server.key"), "allow_peers", "test-client"));
+  ASSERT_TRUE(result.success()) << result.text();
+  {
+    Transport friendly(plugin());
+    result = bring_up(friendly, Role::CLIENT, tls("client.pem", "client.key"), 30s);
+    EXPECT_TRUE(result.success()) << result.text();
+  }
+  Transport stranger(plugin());
+  EXPECT_FALSE(bring_up(stranger, Role::CLIENT, tls("stranger.pem", "stranger.key")).success());
+  Transport unlisted(plugin());
+  result = bring_up(unlisted, Role::CLIENT, tls("server.pem", "server.key"), 30s);
+  EXPECT_EQ(result.error, TransportError::PERMISSION_DENIED) << result.text();
+  Transport suspicious(plugin());
+  EXPECT_FALSE(bring_up(suspicious, Role::CLIENT, with(tls("client.pem", "client.key"), "tls_ca", file("other_ca.pem")))
+                   .success());
+  Transport elsewhere(plugin());
+  EXPECT_FALSE(
+      bring_up(elsewhere, Role::CLIENT, with(tls("client.pem", "client.key"), "tls_server_name", "bank.example"))
+          .success());
+  Transport plain(plugin());
+  EXPECT_FALSE(bring_up(plain, Role::CLIENT, {{"insecure", "true"}}).success());
+}
+
+TEST_F(GrpcSecurity, TheServerSpeaksTls13AndNothingBelow12) {
+  const std::string socket = file("socket");
+  Transport server(plugin());
+  const auto result =
+      bring_up(server, Role::SERVER, with(tls("server.pem", "server.key"), "address", "unix:" + socket));
+  ASSERT_TRUE(result.success()) << result.text();
+  const auto handshake = [&](const std::string& words) {
+    const std::string command = "openssl s_client -unix '" + socket + "' -alpn h2 -CAfile '" + file("ca.pem") +
+                                "' -cert '" + file("client.pem") + "' -key '" + file("client.key") + "' " + words +
+                                " </dev/null 2>&1";
+    std::FILE* const pipe = popen(command.c_str(), "r");
+    std::string output;
+    std::array<char, 4096> part{};
+    for (std::size_t n = 0; (n = std::fread(part.data(), 1, part.size(), pipe)) != 0;) output.append(part.data(), n);
+    pclose(pipe);
+    return output;
+  };
+  EXPECT_NE(handshake("").find("New, TLSv1.3"), std::string::npos) << handshake("");
+  EXPECT_NE(handshake("-tls1_2").find("New, TLSv1.2"), std::string::npos) << handshake("-tls1_2");
+  const std::string old = handshake("-tls1_1 -cipher ALL:@SECLEVEL=0");
+  EXPECT_NE(old.find("CONNECTED"), std::string::npos) << old;
+  EXPECT_NE(old.find("New, (NONE)"), std::string::npos) << old;
+}
+
+}  // namespace
+}  // namespace cdmf::ipc
