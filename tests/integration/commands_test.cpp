@@ -23,6 +23,7 @@ TEST_F(Commands, EveryCommandHasHelpOnStandardOutput) {
                                                        {"plugins", "inspect"},
                                                        {"plugins", "doc"},
                                                        {"check"},
+                                                       {"conform"},
                                                        {"bench"},
                                                        {"demo"}};
   for (auto words : commands) {
@@ -36,7 +37,7 @@ TEST_F(Commands, EveryCommandHasHelpOnStandardOutput) {
 
 TEST_F(Commands, HelpNamesEveryCommandButNotTheInnerOne) {
   const auto help = run(folder_, {"--help"});
-  for (const char* command : {"run", "recv", "send", "plugins", "check", "bench", "demo"}) {
+  for (const char* command : {"run", "recv", "send", "plugins", "check", "conform", "bench", "demo"}) {
     EXPECT_TRUE(contains(help.output, std::string("\n  ") + command + " ")) << command;
   }
   EXPECT_FALSE(contains(help.output, "bench-peer"));
@@ -114,6 +115,24 @@ TEST_F(Commands, EveryCommandRefusesAWrongFileWithExitCodeOne) {
     EXPECT_TRUE(contains(refused.errors, wrong + ":4:")) << refused.errors;
     EXPECT_TRUE(contains(refused.errors, "pigeon")) << refused.errors;
   }
+}
+
+TEST_F(Commands, ConformHasOneExitCodeForEveryPluginThatCannotBeTested) {
+  const std::string absent = folder_.path("libcdmf_absent.so");
+  const std::string misnamed = folder_.write("pigeon.so", "no library");
+  const std::string refused_by_host = folder_.write("libcdmf_pigeon.so", "no library");
+  const std::pair<std::string, const char*> cases[] = {
+      {absent, "no such file"}, {misnamed, "libcdmf_<type>.so"}, {refused_by_host, "ELF"}};
+  for (const auto& [path, reason] : cases) {
+    const auto refused = run(folder_, {"conform", path});
+    EXPECT_EQ(refused.code, 1) << path << "\n" << refused.errors;
+    EXPECT_TRUE(contains(refused.errors, path)) << refused.errors;
+    EXPECT_TRUE(contains(refused.errors, reason)) << refused.errors;
+    EXPECT_EQ(refused.output, "") << path;
+  }
+  // Words without sense are another matter.
+  EXPECT_EQ(run(folder_, {"conform"}).code, 2);
+  EXPECT_EQ(run(folder_, {"conform", "--filter", "No.Such", absent}).code, 2);
 }
 
 TEST_F(Commands, PluginsListShowsWhatThisBuildHas) {

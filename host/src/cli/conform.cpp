@@ -54,14 +54,15 @@ RegistryOptions only_from(const fs::path& folder, const ProgramOptions& program)
   return options;
 }
 
-/// Loads the plugin as a host would. throws  CommandError with the host's reason when it is refused.
+/// Loads the plugin as a host would. throws  CommandError when it cannot be tested: absent, named otherwise, or refused,
+/// then with the host's reason. One exit code for all of them, so that a script need not know which it was.
 Candidate load_candidate(const std::string& path, const ProgramOptions& program) {
   std::error_code error;
-  if (!fs::exists(path, error)) throw UsageError(path + ": no such file");
+  if (!fs::exists(path, error)) throw CommandError(path + ": no such file");
   const fs::path file = fs::absolute(path).lexically_normal();
   const std::string name = file.filename().string();
   if (!name.starts_with("libcdmf_") || !name.ends_with(".so") || name.size() < 13) {
-    throw UsageError(path + ": a transport's file is named libcdmf_<type>.so");
+    throw CommandError(path + ": a transport's file is named libcdmf_<type>.so");
   }
   const std::string type = name.substr(8, name.size() - 11);
   const RegistryOptions options = only_from(file.parent_path(), program);
