@@ -3,6 +3,7 @@
 // writes config/reference.yaml anew.
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -168,6 +169,31 @@ TEST(ShippedConfigs, CanAllBeUsedByBothSides) {
     }
   }
   EXPECT_GE(count, kShippedTypes.size() + 1);
+}
+
+TEST(ShippedConfigs, PresetsHaveTheCapacityAndTheMessageSizeOfTheirScenario) {
+  struct Preset {
+    const char* file;
+    const char* capacity;
+    std::size_t message_size_least;  // 0: as it is.
+    std::size_t message_size_most;
+  };
+  const Preset presets[] = {
+      {"ultra_low_latency.yaml", "256", 0, 4 << 10},
+      {"high_throughput.yaml", "16384", 64 << 10, SIZE_MAX},
+      {"balanced.yaml", "4096", 0, 64 << 10},
+  };
+  for (const Preset& preset : presets) {
+    const LoadedConfig loaded = read_config_file((config_folder() / preset.file).string(), quiet());
+    ASSERT_TRUE(loaded.ok()) << loaded.problems.front();
+    ASSERT_EQ(loaded.config.transports.size(), 1u) << preset.file;
+    const TransportConfig& config = loaded.config.transports.front().config;
+    const auto capacity = config.properties.find("ring_buffer_capacity");
+    ASSERT_NE(capacity, config.properties.end()) << preset.file;
+    EXPECT_EQ(capacity->second, preset.capacity) << preset.file;
+    EXPECT_GE(config.max_message_size, preset.message_size_least) << preset.file;
+    EXPECT_LE(config.max_message_size, preset.message_size_most) << preset.file;
+  }
 }
 
 }  // namespace
