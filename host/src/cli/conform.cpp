@@ -54,8 +54,8 @@ RegistryOptions only_from(const fs::path& folder, const ProgramOptions& program)
   return options;
 }
 
-/// Loads the plugin as a host would. throws  CommandError when it cannot be tested: absent, named otherwise, or refused,
-/// then with the host's reason. One exit code for all of them, so that a script need not know which it was.
+/// Loads the plugin as a host would. throws  CommandError when it cannot be tested: absent, misnamed, or refused, then
+/// with the host's reason. One exit code for all of them, so that a script need not know which it was.
 Candidate load_candidate(const std::string& path, const ProgramOptions& program) {
   std::error_code error;
   if (!fs::exists(path, error)) throw CommandError(path + ": no such file");
