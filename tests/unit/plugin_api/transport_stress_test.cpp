@@ -31,7 +31,9 @@ TEST_F(TransportStress, StopFromAnotherThreadAtAnyTime) {
       (void)transport.disconnect();
       (void)transport.connect();
     });
-    for (int spin = 0; spin < round * 20; ++spin) std::this_thread::yield();
+    // A moment and not a number of yields: on a busy machine each yield lasts as long as somebody else's time slice.
+    const auto moment = std::chrono::steady_clock::now() + std::chrono::microseconds(round * 10);
+    while (std::chrono::steady_clock::now() < moment) std::this_thread::yield();
     transport.stop();
     wire->set_room(SIZE_MAX);  // connect() may have come after stop(): then the user is still sending.
     user.join();
