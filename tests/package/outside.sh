@@ -29,7 +29,7 @@ done
 # configurations.
 "$prefix/bin/cdmf" --plugin-path "$acme" plugins list >"$work/list"
 for type in acme_packet loopback shm unix_socket; do
-  grep -q "^$type .*/cdmf/1/libcdmf_$type.so$" "$work/list" ||
+  grep -q "^$type .*/cdmf/1/libcdmf_$type.so " "$work/list" ||
     { echo "the installed program does not find the plugin $type" >&2; cat "$work/list"; exit 1; }
 done
 "$prefix/bin/cdmf" check "$prefix"/share/cdmf/config/*.yaml
