@@ -55,6 +55,12 @@ class LinkTable {
     const std::lock_guard lock(mutex_);
     return links_;
   }
+  /// The same, and the version that this is.
+  std::vector<std::shared_ptr<Link>> all(std::uint64_t& version) const {
+    const std::lock_guard lock(mutex_);
+    version = version_.load(std::memory_order_relaxed);  // Changed under the mutex only.
+    return links_;
+  }
   std::uint64_t version() const noexcept { return version_.load(std::memory_order_acquire); }
 
  private:
@@ -72,9 +78,8 @@ class LinkSnapshot {
   bool is_current(const LinkTable& table) const noexcept { return version_ == table.version(); }
   /// Returns the links that the copy had before.
   std::vector<std::shared_ptr<Link>> renew(const LinkTable& table) {
-    version_ = table.version();  // Before the copy: a change in between is seen next time.
     auto before = std::move(links_);
-    links_ = table.all();
+    links_ = table.all(version_);
     return before;
   }
   Link* find(cdmf_peer id) const noexcept {
