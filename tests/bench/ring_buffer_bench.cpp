@@ -1,98 +1,45 @@
-// bench_ring_buffer [rounds]: the typed rings between two pinned threads, beside what the machine allows.
+// bench_ring_buffer: the typed rings between two pinned threads, beside a bare cache line and beside other queues, all
+// in the same rounds (rounds.h). Every item carries a number that its receiver checks, and all of it is written and
+// read.
 //
-// Absolute figures mean little where a hypervisor moves the cores about, so every round measures the limit, the round
-// trip of two bare cache lines, and every subject within a second; ratios are taken in each round and their median is
-// printed. Within a measurement the median of many short stretches counts, so that the scheduler's pauses do not.
-// `lamport` is the ring that most libraries offer, both positions on lines of their own, for comparison.
-#include <sched.h>
-#include <sys/utsname.h>
-
+// Queues of other libraries live in one process, hence threads; the rings that processes share are in
+// bench_record_ring. With more threads than cores (4p4c on two) the figures are the scheduler's as much as the queue's.
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
-#include <functional>
+#include <exception>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <thread>
-#include <utility>
 #include <vector>
 
+#include "arguments.h"
+#include "cli/bench/machine_limits.h"
+#include "cli/bench/round_trips.h"
 #include "ipc/ring_buffer.h"
+#include "peers/classics.h"
+#include "peers/libraries.h"
+#include "rounds.h"
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using namespace cdmf::bench;
 using cdmf::ipc::MPMCRingBuffer;
 using cdmf::ipc::SPSCRingBuffer;
+using cdmf::ipc::cli::CpuPair;
+using std::chrono::nanoseconds;
+using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kCapacity = 4096;
-constexpr int kTrips = 20'000;
-constexpr int kTripsPerStretch = 100;  // About 15 to 50 us.
-constexpr int kTimedTrips = 10'000;    // Each with a clock read of its own.
-constexpr int kItems = 1'000'000;
-constexpr int kItemsPerStretch = 20'000;  // More than the ring holds, so that draining a full ring does not count.
-
-std::pair<int, int> cpus;
-
-void pin(int cpu) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(cpu, &set);
-  if (sched_setaffinity(0, sizeof set, &set) != 0) {
-    std::perror("bench_ring_buffer: sched_setaffinity");
-    std::exit(1);
-  }
-}
-
-/// Runs `here` on the first CPU and `there` on the second, both at once.
-template <typename Here, typename There>
-void run_pair(Here here, There there) {
-  std::atomic<bool> ready{false};
-  std::thread other([&] {
-    pin(cpus.second);
-    ready = true;
-    there();
-  });
-  pin(cpus.first);
-  while (!ready) {
-  }
-  here();
-  other.join();
-}
-
-double nanoseconds(Clock::duration time) { return std::chrono::duration<double, std::nano>(time).count(); }
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
-/// Cuts a run of equal steps into stretches and knows the typical time of a step.
-class Stretches {
- public:
-  explicit Stretches(int steps_each) : steps_each_(steps_each) {}
-  void step() {
-    if (++steps_ != steps_each_) return;
-    steps_ = 0;
-    const auto now = Clock::now();
-    times_.push_back(nanoseconds(now - last_) / steps_each_);
-    last_ = now;
-  }
-  double median_step_ns() const { return median(times_); }
-
- private:
-  const int steps_each_;
-  int steps_ = 0;
-  std::vector<double> times_;
-  Clock::time_point last_ = Clock::now();
-};
-
-// --- subjects ---
+constexpr nanoseconds kTripBudget = std::chrono::milliseconds(20);
+constexpr nanoseconds kLimitBudget = std::chrono::milliseconds(5);
+constexpr std::uint64_t kItems = 1'000'000;      // Of a stream from one to one.
+constexpr std::uint64_t kItemsShared = 100'000;  // Of each producer, when there are several.
+constexpr std::uint64_t kItemsPerStretch =
+    20'000;  // More than a ring holds, so that draining a full one does not count.
 
 template <std::size_t kBytes>
 struct Item {
@@ -113,237 +60,254 @@ struct Item<8> {
   bool is(std::uint64_t n) const { return number == n; }
 };
 
-template <typename T, std::size_t Capacity>
-class LamportRing {
- public:
-  using value_type = T;
-  bool try_push(const T& item) {
-    const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
-    if (tail - head_seen_ == Capacity) {
-      head_seen_ = head_.load(std::memory_order_acquire);
-      if (tail - head_seen_ == Capacity) return false;
-    }
-    items_[tail % Capacity] = item;
-    tail_.store(tail + 1, std::memory_order_release);
-    return true;
-  }
-  bool try_pop(T& item) {
-    const std::uint64_t head = head_.load(std::memory_order_relaxed);
-    if (head == tail_seen_) {
-      tail_seen_ = tail_.load(std::memory_order_acquire);
-      if (head == tail_seen_) return false;
-    }
-    item = items_[head % Capacity];
-    head_.store(head + 1, std::memory_order_release);
-    return true;
-  }
-
- private:
-  alignas(128) std::atomic<std::uint64_t> tail_{0};
-  alignas(128) std::uint64_t head_seen_ = 0;
-  alignas(128) std::atomic<std::uint64_t> head_{0};
-  alignas(128) std::uint64_t tail_seen_ = 0;
-  alignas(128) T items_[Capacity];
-};
-
-// --- measurements ---
-
-/// Nanoseconds for one line there and another back, with nothing else: no hand-over between two cores can be faster.
-double limit() {
-  struct Lines {
-    alignas(128) std::atomic<int> there{0};
-    alignas(128) std::atomic<int> back{0};
-  } lines;
-  double result = 0;
-  run_pair(
-      [&] {
-        Stretches stretches(kTripsPerStretch);
-        for (int i = 1; i <= kTrips; ++i) {
-          lines.there.store(i, std::memory_order_release);
-          while (lines.back.load(std::memory_order_acquire) != i) {
-          }
-          stretches.step();
-        }
-        result = stretches.median_step_ns();
-      },
-      [&] {
-        for (int i = 1; i <= kTrips; ++i) {
-          while (lines.there.load(std::memory_order_acquire) != i) {
-          }
-          lines.back.store(i, std::memory_order_release);
-        }
-      });
-  return result;
-}
-
 [[noreturn]] void wrong_item() {
   std::fprintf(stderr, "bench_ring_buffer: an item arrived that was not sent\n");
   std::exit(1);
 }
 
-/// Nanoseconds for an item there and back through two rings. With `times`, those of every single trip as well, each
-/// with a clock read of some 25 ns in it.
+/// Runs `there` on the second CPU while the caller runs `here` on the first; `there` ends when *over.
+template <typename Here, typename There>
+void run_pair(const CpuPair& cpus, Here here, There there) {
+  std::atomic<bool> ready{false};
+  std::atomic<bool> over{false};
+  std::thread other([&] {
+    cdmf::ipc::cli::pin_to_cpu(cpus.second);
+    ready = true;
+    there(over);
+  });
+  {
+    const cdmf::ipc::cli::ScopedPin pin(cpus.first);
+    while (!ready) {
+    }
+    here();
+    over = true;
+    other.join();
+  }
+}
+
+/// Nanoseconds for an item there and back through two rings.
 template <typename Ring>
-double ping_pong(std::vector<double>* times) {
+Measured ping_pong(const CpuPair& cpus) {
   using T = typename Ring::value_type;
   const auto there = std::make_unique<Ring>();
   const auto back = std::make_unique<Ring>();
-  const int trips = times != nullptr ? kTimedTrips : kTrips;
-  double result = 0;
+  Measured measured;
   run_pair(
+      cpus,
       [&] {
         T item;
-        Stretches stretches(kTripsPerStretch);
-        auto last = Clock::now();
-        for (int i = 0; i < trips; ++i) {
-          const auto number = static_cast<std::uint64_t>(i);
-          while (!there->try_push(T(number))) {
-          }
-          while (!back->try_pop(item)) {
-          }
-          if (!item.is(number)) wrong_item();
-          stretches.step();
-          if (times == nullptr) continue;
-          const auto now = Clock::now();
-          times->push_back(nanoseconds(now - last));
-          last = now;
-        }
-        result = stretches.median_step_ns();
+        std::uint64_t number = 0;
+        const auto trips = cdmf::ipc::cli::measure_round_trips(
+            [&] {
+              while (!there->try_push(T(number))) {
+              }
+              while (!back->try_pop(item)) {
+              }
+              if (!item.is(number)) wrong_item();
+              ++number;
+            },
+            kTripBudget, 128);
+        measured = {trips.untimed_ns, cdmf::ipc::cli::summarize(trips.timed)};
       },
-      [&] {
+      [&](const std::atomic<bool>& over) {
         T item;
-        for (int i = 0; i < trips; ++i) {
+        for (;;) {
+          // The end is looked for now and then only: it would be one more line in the way.
+          int polls = 0;
           while (!there->try_pop(item)) {
+            if (++polls % 4096 == 0 && over.load(std::memory_order_relaxed)) return;
           }
           while (!back->try_push(item)) {
           }
         }
       });
-  return result;
+  return measured;
 }
 
-/// Million items a second through one ring, pushed and popped one at a time as fast as it goes.
+/// Items per second through one ring, pushed and popped one at a time as fast as it goes: the median stretch.
 template <typename Ring>
-double stream() {
+Measured stream(const CpuPair& cpus) {
   using T = typename Ring::value_type;
   const auto ring = std::make_unique<Ring>();
-  double result = 0;
+  std::vector<double> rates;
   run_pair(
-      [&] {
-        for (std::uint64_t i = 0; i < kItems; ++i) {
-          while (!ring->try_push(T(i))) {
-          }
-        }
-      },
+      cpus,
       [&] {
         T item;
-        Stretches stretches(kItemsPerStretch);
+        auto last = Clock::now();
         for (std::uint64_t i = 0; i < kItems; ++i) {
           while (!ring->try_pop(item)) {
           }
           if (!item.is(i)) wrong_item();
-          stretches.step();
+          if ((i + 1) % kItemsPerStretch != 0) continue;
+          const auto now = Clock::now();
+          rates.push_back(kItemsPerStretch / std::chrono::duration<double>(now - last).count());
+          last = now;
         }
-        result = 1e3 / stretches.median_step_ns();
+      },
+      [&](const std::atomic<bool>&) {
+        for (std::uint64_t i = 0; i < kItems; ++i) {
+          while (!ring->try_push(T(i))) {
+          }
+        }
       });
-  return result;
+  return {cdmf::ipc::cli::median(rates).value_or(0)};
 }
 
-// --- report ---
+/// Items per second through one ring of `pairs` producers and as many consumers, which share the two CPUs. Every item
+/// is received once: the sum of all numbers says so.
+template <typename Ring>
+Measured crowd(const CpuPair& cpus, int pairs) {
+  using T = typename Ring::value_type;
+  const auto ring = std::make_unique<Ring>();
+  const std::uint64_t total = kItemsShared * static_cast<std::uint64_t>(pairs);
+  std::atomic<std::uint64_t> received{0};
+  std::atomic<std::uint64_t> sum{0};
+  const auto begin = Clock::now();
+  std::vector<std::thread> threads;
+  for (int i = 0; i < pairs; ++i) {
+    threads.emplace_back([&, i] {
+      cdmf::ipc::cli::pin_to_cpu(i % 2 == 0 ? cpus.first : cpus.second);
+      for (std::uint64_t n = 0; n < kItemsShared; ++n) {
+        while (!ring->try_push(T(n))) std::this_thread::yield();
+      }
+    });
+    threads.emplace_back([&, i] {
+      cdmf::ipc::cli::pin_to_cpu(i % 2 == 0 ? cpus.second : cpus.first);
+      T item;
+      std::uint64_t own = 0;
+      std::uint64_t counted = 0;
+      while (received.load(std::memory_order_relaxed) + counted < total) {
+        if (!ring->try_pop(item)) {
+          received += counted;  // So that the others know when to end.
+          counted = 0;
+          std::this_thread::yield();
+          continue;
+        }
+        if (!item.is(item.number)) wrong_item();
+        own += item.number;
+        ++counted;
+      }
+      received += counted;
+      sum += own;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  if (sum != static_cast<std::uint64_t>(pairs) * (kItemsShared * (kItemsShared - 1) / 2)) wrong_item();
+  return {static_cast<double>(total) / seconds};
+}
 
-struct Subject {
-  std::string name;
-  std::function<double(std::vector<double>*)> ping_pong;
-  std::function<double()> stream;
-  std::vector<double> trip_ns{}, trip_ratio{}, million_per_s{}, items_per_limit{}, times{};
+enum class Whose { ours, peer };
+
+class Subjects {
+ public:
+  Subjects(Rounds& rounds, const CpuPair& cpus) : rounds_(rounds), cpus_(cpus) {}
+
+  /// group: "spsc/8B". Both measurements of it are compared within the group.
+  template <typename Ring>
+  void pair(const std::string& group, const std::string& name, Whose whose) {
+    const CpuPair cpus = cpus_;
+    rounds_.add({group + "/ping_pong/" + name,
+                 Unit::round_trip_ns,
+                 [=] { return ping_pong<Ring>(cpus); },
+                 {},
+                 group + "/ping_pong",
+                 whose == Whose::peer});
+    rounds_.add({group + "/stream/" + name, Unit::messages_per_second, [=] { return stream<Ring>(cpus); }, per_line(),
+                 group + "/stream", whose == Whose::peer});
+  }
+  template <typename Ring>
+  void crowds(const std::string& size, const std::string& name, Whose whose) {
+    const CpuPair cpus = cpus_;
+    for (const int pairs : {2, 4}) {
+      const std::string count = std::to_string(pairs);
+      const std::string group = count + "p" + count + "c/" + size;
+      rounds_.add({group + "/" + name, Unit::messages_per_second, [=] { return crowd<Ring>(cpus, pairs); }, per_line(),
+                   group, whose == Whose::peer});
+    }
+  }
+
+ private:
+  /// A stream's ratio: items per bare cache line there and back.
+  std::function<double()> per_line() const {
+    return [cpus = cpus_] { return 1e9 / cdmf::ipc::cli::cache_line_round_trip(cpus, kLimitBudget).untimed_ns; };
+  }
+
+  Rounds& rounds_;
+  const CpuPair cpus_;
 };
 
-template <typename Ring>
-Subject subject(std::string name) {
-  return {std::move(name), ping_pong<Ring>, stream<Ring>};
+template <std::size_t kBytes>
+void add_spsc(Subjects& subjects) {
+  using T = Item<kBytes>;
+  const std::string group = "spsc/" + std::to_string(kBytes) + "B";
+  subjects.pair<SPSCRingBuffer<T, kCapacity>>(group, "cdmf", Whose::ours);
+  subjects.pair<LamportRing<T, kCapacity>>(group, "lamport", Whose::peer);
+  subjects.pair<BoostSpscQueue<T, kCapacity>>(group, "boost_spsc_queue", Whose::peer);
+#if CDMF_PEER_READERWRITERQUEUE
+  subjects.pair<ReaderWriterQueue<T, kCapacity>>(group, "ReaderWriterQueue", Whose::peer);
+#endif
+#if CDMF_PEER_ATOMIC_QUEUE
+  subjects.pair<AtomicQueueSpsc<T, kCapacity>>(group, "atomic_queue", Whose::peer);
+#endif
 }
 
-std::string cpu_model() {
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);) {
-    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
-  }
-  return "unknown CPU";
+template <std::size_t kBytes>
+void add_mpmc(Subjects& subjects) {
+  using T = Item<kBytes>;
+  const std::string size = std::to_string(kBytes) + "B";
+  const std::string group = "mpmc/" + size;
+  const auto both = [&]<typename Ring>(const std::string& name, Whose whose) {
+    subjects.pair<Ring>(group, name, whose);
+    subjects.crowds<Ring>(size, name, whose);
+  };
+  both.template operator()<MPMCRingBuffer<T, kCapacity>>("cdmf", Whose::ours);
+  both.template operator()<VyukovRing<T, kCapacity>>("vyukov", Whose::peer);
+  both.template operator()<BoostQueue<T, kCapacity>>("boost_queue", Whose::peer);
+#if CDMF_PEER_CONCURRENTQUEUE
+  subjects.pair<ConcurrentQueuePair<T, kCapacity>>(group, "ConcurrentQueue", Whose::peer);
+  subjects.crowds<ConcurrentQueueCrowd<T, kCapacity>>(size, "ConcurrentQueue", Whose::peer);
+#endif
+#if CDMF_PEER_ATOMIC_QUEUE
+  both.template operator()<AtomicQueueMpmc<T, kCapacity>>("atomic_queue", Whose::peer);
+#endif
 }
 
-bool choose_cpus() {
-  cpu_set_t allowed;
-  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return false;
-  std::vector<int> found;
-  for (int cpu = 0; cpu < CPU_SETSIZE && found.size() < 2; ++cpu) {
-    if (CPU_ISSET(cpu, &allowed)) found.push_back(cpu);
-  }
-  if (found.size() < 2) return false;
-  cpus = {found[0], found[1]};
-  return true;
+void name_the_missing() {
+  if (!CDMF_PEER_READERWRITERQUEUE) std::fprintf(stderr, "left out: ReaderWriterQueue (libreaderwriterqueue-dev)\n");
+  if (!CDMF_PEER_CONCURRENTQUEUE) std::fprintf(stderr, "left out: ConcurrentQueue (libconcurrentqueue-dev)\n");
+  if (!CDMF_PEER_ATOMIC_QUEUE) std::fprintf(stderr, "left out: atomic_queue (libatomic-queue-dev)\n");
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  const int rounds = argc > 1 ? std::atoi(argv[1]) : 15;
-  if (argc > 2 || rounds < 1) {
-    std::fprintf(stderr, "usage: bench_ring_buffer [rounds, 1 or more; default 15]\n");
-    return 2;
-  }
-  if (!choose_cpus()) {
+  const auto arguments = read_arguments(argc, argv);
+  if (!arguments) return 2;
+  const CpuPair cpus = cdmf::ipc::cli::choose_cpu_pair();
+  if (!cpus.pinned) {
     std::fprintf(stderr, "bench_ring_buffer: needs two CPUs; on one, figures would be those of the scheduler\n");
     return 1;
   }
-
-  std::vector<Subject> subjects;
-  subjects.push_back(subject<LamportRing<Item<8>, kCapacity>>("lamport/8B"));
-  subjects.push_back(subject<SPSCRingBuffer<Item<8>, kCapacity>>("spsc_ring_buffer/8B"));
-  subjects.push_back(subject<SPSCRingBuffer<Item<56>, kCapacity>>("spsc_ring_buffer/56B"));
-  subjects.push_back(subject<SPSCRingBuffer<Item<256>, kCapacity>>("spsc_ring_buffer/256B"));
-  subjects.push_back(subject<MPMCRingBuffer<Item<8>, kCapacity>>("mpmc_ring_buffer/8B"));
-  subjects.push_back(subject<MPMCRingBuffer<Item<256>, kCapacity>>("mpmc_ring_buffer/256B"));
-
-  utsname system{};
-  uname(&system);
-  std::printf("%s, %s %s, %s, CPUs %d and %d pinned, capacity %zu, %d rounds\n", cpu_model().c_str(), system.sysname,
-              system.release, __VERSION__, cpus.first, cpus.second, kCapacity, rounds);
-
-  std::vector<double> limits;
-  for (int round = 0; round < rounds; ++round) {
-    for (Subject& each : subjects) {
-      // The limit before and after: when the cores were moved in between, the round says nothing about the ring.
-      const double before = limit();
-      const double trip = each.ping_pong(nullptr);
-      const double rate = each.stream();
-      const double after = limit();
-      limits.push_back(before);
-      if (std::max(before, after) > 1.3 * std::min(before, after)) continue;
-      const double bound = (before + after) / 2;
-      each.trip_ns.push_back(trip);
-      each.trip_ratio.push_back(trip / bound);
-      each.million_per_s.push_back(rate);
-      each.items_per_limit.push_back(rate * bound / 1e3);
-      each.ping_pong(&each.times);
+  try {
+    name_the_missing();
+    Rounds rounds(cpus);
+    Subjects subjects(rounds, cpus);
+    add_spsc<8>(subjects);
+    add_spsc<64>(subjects);
+    add_mpmc<8>(subjects);
+    add_mpmc<64>(subjects);
+    if (!arguments->only.empty()) rounds.keep_only(arguments->only);
+    if (rounds.empty()) {
+      std::fprintf(stderr, "bench_ring_buffer: nothing has '%s' in its name\n", arguments->only.c_str());
+      return 2;
     }
+    rounds.run(arguments->rounds);
+    std::fputs((arguments->json ? rounds.json("ring_buffer") : rounds.table()).c_str(), stdout);
+    return 0;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "bench_ring_buffer: %s\n", error.what());
+    return 1;
   }
-
-  std::printf("limit, two cache lines: median %.0f ns, %.0f to %.0f ns\n\n", median(limits),
-              *std::min_element(limits.begin(), limits.end()), *std::max_element(limits.begin(), limits.end()));
-  std::printf("%-24s %9s %9s | %7s %7s %7s %9s | %9s %12s | %s\n", "", "ping_pong", "x limit", "p50", "p99", "p99.9",
-              "max ns", "M items/s", "items/limit", "steady rounds");
-  for (Subject& each : subjects) {
-    if (each.times.empty()) {
-      std::printf("%-24s no round in which the machine held still\n", each.name.c_str());
-      continue;
-    }
-    std::sort(each.times.begin(), each.times.end());
-    const auto percentile = [&](double part) {
-      return each.times[static_cast<std::size_t>(part * static_cast<double>(each.times.size() - 1))];
-    };
-    std::printf("%-24s %6.0f ns %9.2f | %7.0f %7.0f %7.0f %9.0f | %9.1f %12.1f | %zu\n", each.name.c_str(),
-                median(each.trip_ns), median(each.trip_ratio), percentile(0.5), percentile(0.99), percentile(0.999),
-                each.times.back(), median(each.million_per_s), median(each.items_per_limit), each.trip_ns.size());
-  }
-  return 0;
 }
