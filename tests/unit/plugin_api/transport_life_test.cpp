@@ -312,6 +312,29 @@ TEST_F(TransportLife, StopWhileReconnectingEndsTheAttempts) {
   EXPECT_EQ(wire->calls(Call::ATTACH), attempts);
 }
 
+TEST_F(TransportLife, AttemptsToReconnectComeEverMoreRarely) {
+  std::mutex mutex;
+  std::vector<std::chrono::steady_clock::time_point> attempts;
+  Transport transport(fake_plugin());
+  bring_up(transport, Role::CLIENT);
+  wire->on(Call::ATTACH, [&] {
+    const std::lock_guard lock(mutex);
+    attempts.push_back(std::chrono::steady_clock::now());
+  });
+  constexpr std::size_t kRefused = 8;
+  wire->answer_attach(CDMF_ENDPOINT_NOT_FOUND, kRefused);
+  wire->end_link(wire->server(), CDMF_CONNECTION_CLOSED);
+  ASSERT_TRUE(eventually(
+      [&] { return transport.getState() == TransportState::CONNECTED && wire->calls(Call::ATTACH) > kRefused; }));
+  transport.stop();
+  ASSERT_EQ(attempts.size(), kRefused + 1);
+  // After the n-th refusal at least half of 2^n ms, from n = 0; the other half is chance, so that many clients of a
+  // restarted server do not come at once.
+  for (std::size_t n = 0; n < kRefused; ++n) {
+    EXPECT_GE(attempts[n + 1] - attempts[n], std::chrono::microseconds(500) * (1 << n)) << n;
+  }
+}
+
 TEST_F(TransportLife, AReconnectionThatCannotWorkIsToldOnce) {
   Record record;
   Transport transport(fake_plugin());
