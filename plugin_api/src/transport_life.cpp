@@ -266,8 +266,8 @@ TransportResult<> TransportCore::attach_until(std::uint64_t deadline) {
   }
 }
 
-/// One attempt of a client whose server went away, when it is due. The pause between attempts doubles, and half of it is
-/// chance, so that many clients of a restarted server do not all come at once.
+/// One attempt of a client whose server went away, when it is due. The pause between attempts doubles, and half of it
+/// is chance, so that many clients of a restarted server do not all come at once.
 void TransportCore::reconnect_step() {
   const std::uint64_t now = monotonic_now_ns();
   if (now < next_attempt_ns_) {
