@@ -474,6 +474,7 @@ TEST_F(TransportLife, AnIncompleteFunctionTableIsRefusedAndItsDriverFreed) {
   };
   ops = {};
   ops.struct_size = sizeof ops;
+  destroyed = 0;
   ops.destroy = [](void*) { ++destroyed; };
   Transport transport(plugin);
   EXPECT_EQ(transport.init(config(Role::CLIENT)).error, TransportError::PLUGIN_ERROR);
