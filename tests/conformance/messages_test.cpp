@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <thread>
 
 #include "conformance/harness.h"
@@ -380,18 +381,21 @@ TEST_F(Polled, AnEventLoopOverTheDescriptorMissesNothing) {
   wanted.events = EPOLLIN;
   ASSERT_EQ(epoll_ctl(epoll, EPOLL_CTL_ADD, server.pollFd(), &wanted), 0);
   constexpr std::uint64_t kCount = 3000;
+  std::atomic<std::uint64_t> asleep_after{0};  // so many messages had come when the receiver last went to sleep
+  std::atomic<bool> stuck{false};
   std::thread sender([&] {
     for (std::uint64_t i = 0; i < kCount; ++i) {
       ASSERT_TRUE(client.send(text("x", i)).success());
-      if (i % 7 == 0) std::this_thread::yield();
+      // Some messages find a receiver that is about to sleep, these for certain one that sleeps.
+      while (i % 7 == 0 && asleep_after <= i && !stuck) std::this_thread::yield();
     }
   });
   std::uint64_t next = 0;
-  bool stuck = false;
   const auto patience = static_cast<int>(std::chrono::milliseconds(watchdog()).count());
   while (next < kCount && !stuck) {
     const std::size_t got = server.poll([&](const MessageView& view) { EXPECT_EQ(view.id, next++); });
     if (got != 0 || server.arm() == CDMF_READY) continue;
+    asleep_after = next;
     epoll_event event{};
     stuck = epoll_wait(epoll, &event, 1, patience) != 1;
   }
