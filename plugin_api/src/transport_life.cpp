@@ -473,6 +473,8 @@ TransportInfo TransportCore::info() const {
     info.endpoint = config_.endpoint;
     info.role = role_;
   }
+  info.senders = many_senders_ ? Senders::MANY : Senders::ONE;
+  info.receive = polled_ ? Receive::POLL : Receive::THREAD;
   info.max_message_size = payload_bytes_max_;
   const auto driver = this->driver();
   if (driver == nullptr || !receiving_) return info;

@@ -205,6 +205,7 @@ TransportResult<Loan> TransportCore::loan(std::size_t payload_size, const LoanOp
   MessageView message;
   message.type = options.type;
   message.flags = options.flags;
+  message.time_left = options.time_left;
   message.id = options.id;
   message.subject = options.subject;
   message.payload = {static_cast<const std::byte*>(nullptr), payload_size};  // For its size alone.

@@ -7,7 +7,7 @@
 //   8       1      type
 //   9       1      version            kFrameVersion
 //   10      1      flags              the application's
-//   11      1      zero               for later use; receivers do not look
+//   11      1      time left          as in ipc/time_left.h; 0: not said
 //   12      2      subject size s     0 … kSubjectBytesMax
 //   14      2      extensions size e  multiple of 16, 0 … kExtensionBytesMax
 //   16      e      extension blocks   each: kind u16, size u16 (whole block, multiple of 8), content
@@ -46,8 +46,8 @@ inline void write_frame_header(void* frame, const MessageView& message, std::siz
   auto* words = static_cast<std::uint64_t*>(frame);
   words[0] = message.id;
   words[1] = static_cast<std::uint64_t>(message.type) | std::uint64_t{kFrameVersion} << 8 |
-             std::uint64_t{message.flags} << 16 | static_cast<std::uint64_t>(subject_size) << 32 |
-             static_cast<std::uint64_t>(extension_size) << 48;
+             std::uint64_t{message.flags} << 16 | std::uint64_t{message.time_left.code()} << 24 |
+             static_cast<std::uint64_t>(subject_size) << 32 | static_cast<std::uint64_t>(extension_size) << 48;
 }
 
 /// Reads and checks a frame of size bytes. Each header word is loaded once, so a peer that rewrites it later changes
@@ -67,6 +67,7 @@ inline void write_frame_header(void* frame, const MessageView& message, std::siz
   const std::size_t payload_size = size - kFrameHeaderBytes - extension_size - subject_size;
   message.type = static_cast<MessageType>(rest & 0xff);
   message.flags = static_cast<std::uint8_t>(rest >> 16 & 0xff);
+  message.time_left = TimeLeft::from_code(static_cast<std::uint8_t>(rest >> 24 & 0xff));
   message.id = id;
   message.payload = {bytes, payload_size};
   message.subject = {reinterpret_cast<const char*>(bytes + payload_size), subject_size};

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "ipc/plugin_abi.h"
+#include "ipc/time_left.h"
 
 namespace cdmf::ipc {
 
@@ -37,6 +38,7 @@ inline constexpr std::size_t kSubjectBytesMax = 256;
 struct MessageView {
   MessageType type = MessageType::EVENT;
   std::uint8_t flags = 0;  ///< the application's own
+  TimeLeft time_left{};    ///< how long the sender of a REQUEST waited when it sent it
   std::uint64_t id = 0;
   std::string_view subject;            ///< method or topic, 0 … kSubjectBytesMax bytes, any bytes
   std::span<const std::byte> payload;  ///< 0 … max_message_size bytes
@@ -59,6 +61,7 @@ class Message {
   explicit Message(const MessageView& view)
       : type_(view.type),
         flags_(view.flags),
+        time_left_(view.time_left),
         id_(view.id),
         peer_(view.peer),
         timestamp_us_(view.timestamp_us),
@@ -71,6 +74,8 @@ class Message {
   void setId(std::uint64_t id) noexcept { id_ = id; }
   [[nodiscard]] std::uint8_t getFlags() const noexcept { return flags_; }
   void setFlags(std::uint8_t flags) noexcept { flags_ = flags; }
+  [[nodiscard]] TimeLeft getTimeLeft() const noexcept { return time_left_; }
+  void setTimeLeft(TimeLeft time_left) noexcept { time_left_ = time_left; }
   [[nodiscard]] const std::string& getSubject() const noexcept { return subject_; }
   void setSubject(std::string_view subject) { subject_ = subject; }
 
@@ -92,12 +97,13 @@ class Message {
 
   /// Valid until this Message changes or dies.
   [[nodiscard]] MessageView view() const noexcept {
-    return {type_, flags_, id_, subject_, payload_, peer_, timestamp_us_, 0};
+    return {type_, flags_, time_left_, id_, subject_, payload_, peer_, timestamp_us_, 0};
   }
 
  private:
   MessageType type_;
   std::uint8_t flags_ = 0;
+  TimeLeft time_left_{};
   std::uint64_t id_ = 0;
   PeerId peer_ = kNoPeer;
   std::uint64_t timestamp_us_ = 0;

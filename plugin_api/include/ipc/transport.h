@@ -72,6 +72,7 @@ struct LoanOptions {
   std::size_t alignment = 16;  ///< of the payload, a power of two up to 256
   MessageType type = MessageType::EVENT;
   std::uint8_t flags = 0;
+  TimeLeft time_left{};
   std::uint64_t id = 0;
   std::string_view subject{};
 };
@@ -86,6 +87,8 @@ struct TransportInfo {
   std::uint64_t max_message_size = 0;
   std::uint64_t buffer_bytes = 0;
   Role role = Role::CLIENT;
+  Senders senders = Senders::MANY;
+  Receive receive = Receive::THREAD;
 };
 
 class TransportCore;  // Private: the state that outlives a Transport destroyed in its own callback.

@@ -41,6 +41,7 @@ MessageView sample(std::string_view payload, std::string_view subject) {
   MessageView message;
   message.type = MessageType::REQUEST;
   message.flags = 0xa5;
+  message.time_left = TimeLeft::from_code(0xc3);
   message.id = 0x0123456789abcdefu;
   message.subject = subject;
   message.payload = std::as_bytes(std::span(payload));
@@ -58,6 +59,7 @@ TEST(Frame, CarriesEveryFieldThereAndBack) {
         ASSERT_TRUE(frame.read(view)) << payload << ' ' << subject << ' ' << extensions;
         EXPECT_EQ(view.type, MessageType::REQUEST);
         EXPECT_EQ(view.flags, 0xa5);
+        EXPECT_EQ(view.time_left.code(), 0xc3);
         EXPECT_EQ(view.id, 0x0123456789abcdefu);
         EXPECT_EQ(view.text(), text);
         EXPECT_EQ(view.subject, name);
@@ -70,7 +72,7 @@ TEST(Frame, LaysTheHeaderOutAsTheHeaderFileSays) {
   Bytes frame = make_frame(sample("abc", "de"), 16);
   const auto* bytes = reinterpret_cast<const unsigned char*>(frame.data());
   const unsigned char header[16] = {0xef, 0xcd,          0xab, 0x89, 0x67, 0x45, 0x23, 0x01,
-                                    1,    kFrameVersion, 0xa5, 0,    2,    0,    16,   0};
+                                    1,    kFrameVersion, 0xa5, 0xc3, 2,    0,    16,   0};
   EXPECT_EQ(std::memcmp(bytes, header, sizeof header), 0);
   EXPECT_EQ(std::memcmp(bytes + 32, "abcde", 5), 0);
 }
@@ -137,8 +139,7 @@ TEST(Frame, WhosePartsReachBeyondItsEndIsRefused) {
 TEST(Frame, OfAnUnknownTypeAndWithUnknownExtensionsIsKept) {
   Bytes frame = make_frame(sample("abc", "de"), 32);
   frame.data()[8] = std::byte{0xee};
-  frame.data()[11] = std::byte{0xff};  // Zero today; a later version may use it.
-  frame.put16(16, 0x7777);             // An extension kind nobody knows.
+  frame.put16(16, 0x7777);  // An extension kind nobody knows.
   MessageView view;
   ASSERT_TRUE(frame.read(view));
   EXPECT_EQ(static_cast<unsigned>(view.type), 0xeeu);

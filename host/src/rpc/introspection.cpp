@@ -1,0 +1,57 @@
+#include "rpc/introspection.h"
+
+#include <cstdio>
+
+namespace cdmf::ipc::rpc {
+namespace {
+
+std::string quoted(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (byte < 0x20 || byte >= 0x7f) {
+      char escape[8];
+      std::snprintf(escape, sizeof escape, "\\u%04x", byte);
+      out += escape;
+    } else {
+      out += c;
+    }
+  }
+  return out + '"';
+}
+
+void add_count(std::string& out, const char* name, std::uint64_t count) {
+  out += std::string(",\"") + name + "\":" + std::to_string(count);
+}
+
+}  // namespace
+
+std::string introspection_json(const std::map<std::string, Method, std::less<>>& methods, const StubStats& stats,
+                               bool stopping) {
+  std::string out = std::string("{\"health\":\"") + (stopping ? "stopping" : "serving") + "\"";
+  add_count(out, "requests", stats.requests);
+  add_count(out, "replies", stats.replies);
+  add_count(out, "application_errors", stats.application_errors);
+  add_count(out, "refused", stats.refused);
+  add_count(out, "overloaded", stats.overloaded);
+  add_count(out, "too_late", stats.too_late);
+  add_count(out, "one_way", stats.one_way);
+  add_count(out, "answers_lost", stats.answers_lost);
+  add_count(out, "open", stats.open);
+  out += ",\"methods\":[";
+  const char* comma = "";
+  for (const auto& [name, method] : methods) {
+    out += std::string(comma) + "{\"name\":" + quoted(name) + ",\"runs_on\":\"" +
+           (method.run_on == RunOn::POOL ? "pool" : "receiver") + "\"";
+    add_count(out, "calls", method.calls.load(std::memory_order_relaxed));
+    add_count(out, "errors", method.errors.load(std::memory_order_relaxed));
+    out += "}";
+    comma = ",";
+  }
+  return out + "]}";
+}
+
+}  // namespace cdmf::ipc::rpc

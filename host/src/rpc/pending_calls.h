@@ -1,0 +1,118 @@
+#pragma once
+// rpc/pending_calls.h: the calls of one proxy that have not ended yet, in a table of fixed size.
+//
+// A slot is free, claimed by the caller that fills it, published under the id of its call, or taken by whoever ends
+// that call: the receiver of the reply, its caller or the timer when its time is up, cancel(), the end of the link,
+// stop(). All of them try to exchange the id for 0, so exactly one ends the call, and it alone may read the slot.
+//
+// Ids    (generation of the slot << bits | index of the slot) xor a random key of the link. Whoever does not see this
+//        link's requests cannot name one, and a slot used again has another id, so that a late reply finds nobody.
+// Edges  PUBLISHED  Slot::id store(release) -> take(acquire): what the caller wrote into the slot.
+//        RELEASED   free_ exchange(release) -> claim(acquire): the slot may be filled anew.
+// close() Takes the whole free list, so that no slot can be claimed any more, and then ends calls until every slot that
+//        was claimed before has come back: no call can be published behind its back.
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <thread>
+
+#include "ipc/call.h"
+
+namespace cdmf::ipc::rpc {
+
+struct Waiter;
+using CallCallback = std::function<void(const CallReply&)>;
+
+class PendingCalls {
+ public:
+  /// What ends with a call. Either waiter or callback.
+  struct Call {
+    Waiter* waiter = nullptr;
+    CallCallback callback;
+    std::uint64_t started_ns = 0;  ///< 0: its latency is not measured
+  };
+  static constexpr std::uint64_t kNoDeadline = ~std::uint64_t{0};
+  static constexpr std::size_t kCapacityMax = std::size_t{1} << 20;
+
+  /// capacity  A power of two up to kCapacityMax.
+  explicit PendingCalls(std::size_t capacity);
+
+  /// Registers a call. returns its id; 0 when all slots are in use or close() was called, and `call` is untouched.
+  /// [any]
+  [[nodiscard]] std::uint64_t add(Call&& call, std::uint64_t deadline_ns = kNoDeadline);
+  /// Ends it, if nobody has: then the caller has `call`, and the slot is free again. [any]
+  [[nodiscard]] bool take(std::uint64_t id, Call& call);
+  /// Whether this id was given to a call of this link that has ended. Else nobody ever had it. [any]
+  [[nodiscard]] bool was_given(std::uint64_t id) const noexcept;
+
+  /// Ends every call whose deadline has passed, or, with now_ns = kNoDeadline, every call. [any]
+  template <class End>
+  void take_expired(std::uint64_t now_ns, End&& end);
+  /// Ends every call now and for ever. Not from a callback that holds up a claim; there is none. [any]
+  template <class End>
+  void close(End&& end);
+
+  /// Makes ids of the old link worthless. [any]
+  void renew_key() noexcept;
+  [[nodiscard]] std::size_t in_flight() const noexcept;
+  [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
+
+ private:
+  struct alignas(64) Slot {
+    std::atomic<std::uint64_t> id{0};
+    std::atomic<std::uint64_t> generation{0};  // Written by who claims; read to tell late replies from forged ones.
+    std::atomic<std::uint64_t> deadline_ns{kNoDeadline};
+    std::atomic<std::uint32_t> next{0};
+    Call call;
+  };
+  static constexpr std::uint32_t kNone = ~std::uint32_t{0};
+  static constexpr std::uint32_t kClosed = kNone - 1;
+
+  /// The word of the free list that follows `head`.
+  static constexpr std::uint64_t changed(std::uint64_t head, std::uint32_t index) noexcept {
+    return ((head >> 32) + 1) << 32 | index;
+  }
+  void release(std::uint32_t index) noexcept;
+
+  const std::size_t capacity_;
+  const unsigned bits_;
+  const std::unique_ptr<Slot[]> slots_;
+  std::atomic<std::uint64_t> key_{0};  // Its low bits_ are 0, so that an id shows its slot.
+  // Index of the first free slot; above it a count of changes, so that an exchange fails when the list was taken apart
+  // and put together again meanwhile.
+  alignas(64) std::atomic<std::uint64_t> free_;
+  std::atomic<std::size_t> returned_after_close_{0};
+};
+
+template <class End>
+void PendingCalls::take_expired(std::uint64_t now_ns, End&& end) {
+  for (std::size_t index = 0; index < capacity_; ++index) {
+    Slot& slot = slots_[index];
+    const std::uint64_t id = slot.id.load(std::memory_order_acquire);  // PUBLISHED
+    // A deadline of a later call in this slot may be read here; then the id is another one and take() fails.
+    if (id == 0 || slot.deadline_ns.load(std::memory_order_relaxed) > now_ns) continue;
+    Call call;
+    if (take(id, call)) end(call);
+  }
+}
+
+template <class End>
+void PendingCalls::close(End&& end) {
+  std::uint64_t head = free_.load(std::memory_order_relaxed);
+  do {
+    if (static_cast<std::uint32_t>(head) == kClosed) return;
+  } while (!free_.compare_exchange_weak(head, changed(head, kClosed), std::memory_order_acquire));
+  std::size_t claimed = capacity_;
+  for (auto index = static_cast<std::uint32_t>(head); index != kNone;
+       index = slots_[index].next.load(std::memory_order_relaxed)) {
+    --claimed;
+  }
+  while (returned_after_close_.load(std::memory_order_acquire) < claimed) {
+    take_expired(kNoDeadline, end);
+    if (returned_after_close_.load(std::memory_order_acquire) < claimed) std::this_thread::yield();
+  }
+}
+
+}  // namespace cdmf::ipc::rpc

@@ -1,0 +1,531 @@
+#include "rpc/proxy_core.h"
+
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "ipc/driver.h"
+#include "rpc/wire.h"
+
+namespace cdmf::ipc::rpc {
+namespace {
+
+using namespace std::chrono_literals;
+using std::chrono::nanoseconds;
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr nanoseconds kTick = 5ms;  // How exactly the deadlines of asynchronous calls are kept.
+constexpr nanoseconds kDoze = 1s;   // Between looks of a timer with nothing to do.
+constexpr int kLooks = 4;           // At the transport, before a clock is read and a wait is set up.
+
+std::uint64_t count_of(nanoseconds duration) noexcept { return static_cast<std::uint64_t>(duration.count()); }
+
+/// Cheaper than an exact reading, and behind it by less than kClockLag.
+std::uint64_t coarse_now_ns() noexcept {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
+}
+constexpr std::uint64_t kClockLag = 10'000'000;  // One tick of the slowest kernel, 100 Hz.
+
+std::uint64_t later(std::uint64_t now_ns, nanoseconds timeout) noexcept {
+  const std::uint64_t wait = count_of(timeout);
+  return wait > PendingCalls::kNoDeadline - now_ns ? PendingCalls::kNoDeadline : now_ns + wait;
+}
+
+nanoseconds until(std::uint64_t deadline_ns, std::uint64_t now_ns) noexcept {
+  if (deadline_ns <= now_ns) return 0ns;
+  return nanoseconds(static_cast<std::int64_t>(std::min<std::uint64_t>(deadline_ns - now_ns, 1ull << 62)));
+}
+
+/// What an ERROR message says. Its text lies in the message.
+CallReply refused(const MessageView& message) noexcept {
+  const std::string_view text = message.text();
+  switch (static_cast<Refusal>(message.flags)) {
+    case Refusal::APPLICATION: {
+      std::uint32_t code = 0;
+      if (text.size() < sizeof code) {
+        return {CallStatus::APPLICATION_ERROR, TransportError::INVALID_MESSAGE, 0, "the error has no code", {}};
+      }
+      std::memcpy(&code, text.data(), sizeof code);
+      return {CallStatus::APPLICATION_ERROR, TransportError::SUCCESS, code, text.substr(sizeof code), {}};
+    }
+    case Refusal::NO_SUCH_METHOD:
+      return {CallStatus::NOT_SENT, TransportError::UNSUPPORTED, 0, text, {}};
+    case Refusal::OVERLOADED:
+      return {CallStatus::NOT_SENT, TransportError::RESOURCE_EXHAUSTED, 0, text, {}};
+    case Refusal::MALFORMED_REQUEST:
+      return {CallStatus::NOT_SENT, TransportError::INVALID_MESSAGE, 0, text, {}};
+    case Refusal::DEADLINE_PASSED:
+      return {CallStatus::NOT_SENT, TransportError::TIMEOUT, 0, text, {}};
+    case Refusal::STOPPING:
+      return {CallStatus::NOT_SENT, TransportError::CONNECTION_CLOSED, 0, text, {}};
+  }
+  // Of a newer stub: whether a handler has run is not known.
+  return {CallStatus::UNKNOWN, TransportError::PROTOCOL_ERROR, 0, "the server answered with an unknown refusal", {}};
+}
+
+}  // namespace
+
+ProxyCore::ProxyCore(std::unique_ptr<Transport> owned, Transport& transport, ProxyOptions options)
+    : owned_(std::move(owned)),
+      transport_(transport),
+      options_(std::move(options)),
+      polled_(transport.getInfo().receive == Receive::POLL),
+      exclusive_(polled_ && transport.getInfo().senders == Senders::ONE),
+      pid_(getpid()),
+      pending_(std::bit_ceil(std::clamp<std::size_t>(options_.max_in_flight, 1, PendingCalls::kCapacityMax))) {}
+
+bool ProxyCore::forked() const noexcept { return getpid() != pid_; }
+
+/// The callbacks keep the core; stop() takes them off again.
+void ProxyCore::attach() {
+  const auto self = shared_from_this();
+  transport_.setPeerCallback([self](const PeerEvent& event) { self->on_peer(event); });
+  if (polled_) return;  // receive() hands over the messages.
+  transport_.setViewCallback([self](const MessageView& message) {
+    const Visit visit(*self);
+    self->on_message(message);
+  });
+}
+
+TransportResult<> ProxyCore::start() {
+  if (stopped_) return {TransportError::CONNECTION_CLOSED, "this proxy was stopped; make a new one"};
+  const TransportState state = transport_.getState();
+  if (state == TransportState::UNINITIALIZED) {
+    return {TransportError::NOT_INITIALIZED, "a proxy is made from a Transport after its init()"};
+  }
+  if (transport_.getInfo().role == Role::SERVER) {
+    return {TransportError::INVALID_ARGUMENT, "a proxy calls over a client, and this Transport is a server"};
+  }
+  if (state == TransportState::INITIALIZED) {
+    if (auto started = transport_.start(); !started) return started;
+  }
+  if (state == TransportState::CONNECTED || state == TransportState::RECONNECTING) return {};
+  return transport_.connect();
+}
+
+nanoseconds ProxyCore::timeout_of(const CallOptions& options) const noexcept {
+  return std::max<nanoseconds>(options.timeout.value_or(options_.timeout), 1ns);
+}
+
+/// 0: not measured. The clock costs as much as a tenth of a call over shared memory.
+std::uint64_t ProxyCore::start_time() noexcept {
+  const std::uint64_t answered = replies_.load(kRelaxed);
+  return answered < 1000 || answered % 8 == 0 ? monotonic_now_ns() : 0;
+}
+
+CallReply ProxyCore::refusal() const noexcept {
+  if (stopped_) return {CallStatus::NOT_SENT, TransportError::CONNECTION_CLOSED, 0, "the proxy was stopped", {}};
+  return {CallStatus::NOT_SENT,
+          TransportError::RESOURCE_EXHAUSTED,
+          0,
+          "ProxyOptions::max_in_flight calls have not ended yet; wait for some, or raise it",
+          {}};
+}
+
+// ---- Sending ----------------------------------------------------------------------------------------------------
+
+/// deadline_ns  0: not computed yet, as a send that finds room needs none.
+TransportResult<> ProxyCore::send(MessageView message, const CallOptions& options, std::uint64_t& deadline_ns,
+                                  bool inside) {
+  const nanoseconds timeout = timeout_of(options);
+  message.type = MessageType::REQUEST;
+  message.time_left = TimeLeft::of(timeout);
+  // Where only this thread can make room, by handling replies, it does not wait in the transport.
+  SendOptions how{.timeout = inside || polled_ ? 0ns : timeout, .flush = options.flush};
+  TransportResult<> sent = transport_.send(message, how);
+  if (sent.error != TransportError::BUFFER_FULL || inside || !polled_) [[likely]]
+    return sent;
+  if (deadline_ns == 0) deadline_ns = later(monotonic_now_ns(), timeout);
+  return send_between_replies(message, how, deadline_ns);
+}
+
+TransportResult<> ProxyCore::send_between_replies(const MessageView& message, SendOptions options,
+                                                  std::uint64_t deadline_ns) {
+  for (;;) {
+    receive_if_nobody_does();
+    const std::uint64_t now = monotonic_now_ns();
+    options.timeout = std::min<nanoseconds>(until(deadline_ns, now), 1ms);
+    TransportResult<> sent = transport_.send(message, options);
+    if (sent.error != TransportError::BUFFER_FULL && sent.error != TransportError::TIMEOUT) return sent;
+    if (now >= deadline_ns) return TransportError::TIMEOUT;
+  }
+}
+
+// ---- Calls --------------------------------------------------------------------------------------------------------
+
+CallResult<void> ProxyCore::call(std::string_view method, std::span<const std::byte> request,
+                                 ServiceProxy::Reader reader, const CallOptions& options) {
+  const Visit visit(*this);
+  if (visit.nested()) {
+    CallReply own{CallStatus::NOT_SENT,
+                  TransportError::UNSUPPORTED,
+                  0,
+                  "a call that waits, in a callback of the same proxy, would wait for itself; use callAsync",
+                  {}};
+    count(own);
+    return CallResult<void>(own);
+  }
+  Waiter waiter;
+  waiter.context = reader.context;
+  waiter.read = reader.read;
+  const CallId id = pending_.add({&waiter, {}, start_time()});
+  if (id == 0) {
+    const CallReply refused = refusal();
+    count(refused);
+    return CallResult<void>(refused);
+  }
+  MessageView message;
+  message.id = id;
+  message.subject = method;
+  message.payload = request;
+  const nanoseconds timeout = timeout_of(options);
+  std::uint64_t deadline_ns = polled_ ? 0 : later(monotonic_now_ns(), timeout);
+  CallOptions flushed = options;
+  flushed.flush = true;
+  const TransportResult<> sent = send(message, flushed, deadline_ns, false);
+  Call failed;
+  if (!sent && pending_.take(id, failed)) {
+    finish(failed, {CallStatus::NOT_SENT, sent.error, 0, sent.error_message, {}});
+    receive_if_nobody_does();  // A link is made again by those who receive: perhaps for the next call.
+  } else if (polled_) {
+    wait_polling(waiter, id, timeout, deadline_ns);
+  } else {
+    wait_parked(waiter, id, deadline_ns);
+  }
+  if (waiter.thrown != nullptr) std::rethrow_exception(waiter.thrown);
+  return std::move(waiter.result);
+}
+
+/// Ends the own call, or waits for whoever is doing so.
+void ProxyCore::give_up(Waiter& waiter, CallId id, TransportError error, std::string_view text) {
+  Call own;
+  if (pending_.take(id, own)) return finish(own, {CallStatus::UNKNOWN, error, 0, text, {}});
+  waiter.park();
+}
+
+void ProxyCore::wait_parked(Waiter& waiter, CallId id, std::uint64_t deadline_ns) {
+  waiter.park(deadline_ns);
+  if (!waiter.ended()) give_up(waiter, id, TransportError::TIMEOUT, "no answer in time");
+}
+
+void ProxyCore::wait_polling(Waiter& waiter, CallId id, nanoseconds timeout, std::uint64_t deadline_ns) {
+  if (exclusive_) return receive_until(waiter, id, timeout, deadline_ns);
+  if (waiter.ended()) return waiter.let_go();
+  if (turn_.try_take()) {
+    receive_until(waiter, id, timeout, deadline_ns);
+    turn_.pass();
+  } else {
+    if (deadline_ns == 0) deadline_ns = later(monotonic_now_ns(), timeout);
+    if (turn_.take(waiter, deadline_ns)) {
+      receive_until(waiter, id, timeout, deadline_ns);
+      turn_.pass();
+    } else if (!waiter.ended()) {
+      give_up(waiter, id, TransportError::TIMEOUT, "no answer in time");
+    }
+  }
+  waiter.let_go();
+}
+
+/// With the turn.
+void ProxyCore::receive_until(Waiter& waiter, CallId id, nanoseconds timeout, std::uint64_t deadline_ns) {
+  for (int look = 0; look < kLooks; ++look) {
+    if (waiter.ended()) return;
+    receive(1);
+  }
+  if (deadline_ns == 0) deadline_ns = later(monotonic_now_ns(), timeout);
+  while (!waiter.ended()) {
+    const std::uint64_t now = monotonic_now_ns();
+    if (now >= deadline_ns) return give_up(waiter, id, TransportError::TIMEOUT, "no answer in time");
+    nanoseconds wait = until(deadline_ns, now);
+    if (async_used_.load(kRelaxed)) wait = std::min(wait, kTick);
+    const TransportResult<> waited = transport_.await(wait);
+    receive(1);
+    expire_if_due();
+    if (waited || waited.error == TransportError::TIMEOUT || waited.error == TransportError::INTERRUPTED) continue;
+    if (waiter.ended()) return;
+    return give_up(waiter, id, waited.error, waited.error_message);
+  }
+}
+
+CallId ProxyCore::call_async(std::string_view method, std::span<const std::byte> request, CallCallback callback,
+                             const CallOptions& options) {
+  const Visit visit(*this);
+  std::uint64_t deadline_ns = later(coarse_now_ns() + kClockLag, timeout_of(options));
+  Call call{nullptr, std::move(callback), start_time()};
+  const CallId id = pending_.add(std::move(call), deadline_ns);
+  if (id == 0) {
+    finish(call, refusal());
+    return 0;
+  }
+  if (!async_used_.load(kRelaxed)) async_used_.store(true, kRelaxed);
+  if (!polled_ && timer_dozes_.load(kRelaxed)) wake_timer();
+  MessageView message;
+  message.id = id;
+  message.subject = method;
+  message.payload = request;
+  const TransportResult<> sent = send(message, options, deadline_ns, visit.nested());
+  if (!sent && pending_.take(id, call)) {
+    finish(call, {CallStatus::NOT_SENT, sent.error, 0, sent.error_message, {}});
+    if (!visit.nested()) receive_if_nobody_does();
+    return 0;
+  }
+  return id;
+}
+
+bool ProxyCore::cancel(CallId id) {
+  const Visit visit(*this);
+  Call call;
+  if (!pending_.take(id, call)) return false;
+  cancelled_.fetch_add(1, kRelaxed);
+  finish(call, {CallStatus::UNKNOWN, TransportError::INTERRUPTED, 0, "cancelled; the handler may have run", {}});
+  return true;
+}
+
+TransportResult<> ProxyCore::call_one_way(std::string_view method, std::span<const std::byte> request,
+                                          const CallOptions& options) {
+  const Visit visit(*this);
+  MessageView message;
+  message.flags = kOneWay;
+  message.subject = method;
+  message.payload = request;
+  std::uint64_t deadline_ns = 0;
+  TransportResult<> sent = stopped_ ? TransportResult<>(TransportError::CONNECTION_CLOSED, "the proxy was stopped")
+                                    : send(message, options, deadline_ns, visit.nested());
+  (sent ? one_way_sent_ : one_way_not_sent_).fetch_add(1, kRelaxed);
+  if (!sent && !visit.nested()) receive_if_nobody_does();
+  return sent;
+}
+
+// ---- Receiving ------------------------------------------------------------------------------------------------------
+
+/// With the turn, and inside a Visit. Nothing that the program does in its callbacks is thrown here.
+std::size_t ProxyCore::receive(std::size_t limit) {
+  return transport_.poll([this](const MessageView& message) { on_message(message); }, limit);
+}
+
+void ProxyCore::receive_if_nobody_does() {
+  if (!polled_ || stopped_) return;
+  if (exclusive_) {
+    receive(Transport::kBurstMax);
+  } else if (turn_.try_take()) {
+    receive(Transport::kBurstMax);
+    turn_.pass();
+  }
+}
+
+std::size_t ProxyCore::poll(std::size_t limit) {
+  const Visit visit(*this);
+  if (!polled_ || visit.nested() || stopped_) return 0;
+  if (!exclusive_ && !turn_.try_take()) return 0;
+  const std::size_t handled = receive(limit);
+  expire_if_due();
+  if (!exclusive_) turn_.pass();
+  return handled;
+}
+
+TransportResult<> ProxyCore::await(nanoseconds timeout) {
+  const Visit visit(*this);
+  if (visit.nested()) return {TransportError::UNSUPPORTED, "await() in a callback of the same proxy"};
+  if (stopped_) return {TransportError::CONNECTION_CLOSED, "the proxy was stopped"};
+  if (polled_ && !exclusive_ && !turn_.try_take()) {
+    // Another thread receives for all; this one looks again soon.
+    std::this_thread::sleep_for(std::min<nanoseconds>(timeout, 1ms));
+    return TransportError::TIMEOUT;
+  }
+  const TransportResult<> waited = transport_.await(async_used_.load(kRelaxed) ? std::min(timeout, kTick) : timeout);
+  if (polled_ && !exclusive_) turn_.pass();
+  return waited;
+}
+
+void ProxyCore::on_message(const MessageView& message) {
+  if (message.type == MessageType::RESPONSE || message.type == MessageType::ERROR) {
+    Call call;
+    if (pending_.take(message.id, call)) [[likely]] {
+      return finish(call, message.type == MessageType::RESPONSE
+                              ? CallReply{CallStatus::REPLY, TransportError::SUCCESS, 0, {}, message.payload}
+                              : refused(message));
+    }
+    (pending_.was_given(message.id) ? late_replies_ : forged_replies_).fetch_add(1, kRelaxed);
+    return;
+  }
+  if (options_.on_message == nullptr) return;
+  try {
+    options_.on_message(message);
+  } catch (...) {
+    callback_errors_.fetch_add(1, kRelaxed);
+  }
+}
+
+void ProxyCore::on_peer(const PeerEvent& event) {
+  const Visit visit(*this);
+  if (event.kind != PeerEvent::Kind::DISCONNECTED) return;
+  const CallReply lost{CallStatus::UNKNOWN, event.reason, 0, "the link ended before the answer came", {}};
+  pending_.take_expired(PendingCalls::kNoDeadline, [&](Call& call) { finish(call, lost); });
+  pending_.renew_key();
+}
+
+void ProxyCore::count(const CallReply& reply) noexcept {
+  switch (reply.status) {
+    case CallStatus::REPLY:
+      replies_.fetch_add(1, kRelaxed);
+      return;
+    case CallStatus::APPLICATION_ERROR:
+      application_errors_.fetch_add(1, kRelaxed);
+      return;
+    case CallStatus::NOT_SENT:
+      not_sent_.fetch_add(1, kRelaxed);
+      break;
+    case CallStatus::UNKNOWN:
+      unknown_.fetch_add(1, kRelaxed);
+      break;
+  }
+  if (reply.error == TransportError::TIMEOUT || reply.error == TransportError::BUFFER_FULL) {
+    timeouts_.fetch_add(1, kRelaxed);
+  }
+}
+
+/// The one place where calls end, by the one who took this call.
+void ProxyCore::finish(Call& call, CallReply reply) {
+  Waiter* const waiter = call.waiter;
+  if (waiter != nullptr && reply.success()) {
+    try {
+      if (!waiter->read(waiter->context, reply.payload)) reply = ServiceProxy::malformed(reply.payload);
+    } catch (...) {
+      waiter->thrown = std::current_exception();
+    }
+  }
+  count(reply);
+  if (call.started_ns != 0 && reply.success()) latencies_.record(monotonic_now_ns() - call.started_ns);
+  if (waiter != nullptr) {
+    waiter->result.status = reply.status;
+    waiter->result.error = reply.error;
+    waiter->result.code = reply.code;
+    if (!reply.text.empty()) waiter->result.error_message = reply.text;
+    waiter->end();
+    return;
+  }
+  if (call.callback == nullptr) return;
+  try {
+    call.callback(reply);
+  } catch (...) {
+    callback_errors_.fetch_add(1, kRelaxed);
+  }
+}
+
+// ---- Deadlines of asynchronous calls
+// ----------------------------------------------------------------------------------
+
+void ProxyCore::expire(std::uint64_t now_ns) {
+  pending_.take_expired(now_ns, [this](Call& call) {
+    finish(call, {CallStatus::UNKNOWN, TransportError::TIMEOUT, 0, "no answer in time", {}});
+  });
+}
+
+/// With the turn.
+void ProxyCore::expire_if_due() {
+  if (!async_used_.load(kRelaxed)) return;
+  const std::uint64_t now = coarse_now_ns();
+  if (now - last_expiry_ns_ < count_of(kTick)) return;
+  last_expiry_ns_ = now;
+  expire(now);
+}
+
+/// The timer looks every kTick while calls are in flight. One that falls asleep just when a call is made is woken by
+/// nobody, and finds it at its next look: that deadline is kept kDoze late.
+void ProxyCore::wake_timer() {
+  const std::lock_guard lock(timer_mutex_);
+  if (timer_ending_) return;
+  timer_dozes_.store(false, kRelaxed);
+  if (timer_.joinable()) {
+    timer_changed_.notify_one();
+  } else {
+    timer_ = std::thread([self = shared_from_this()] { self->timer_loop(); });
+  }
+}
+
+void ProxyCore::timer_loop() {
+  const Visit visit(*this);
+  std::unique_lock lock(timer_mutex_);
+  std::uint64_t idle_since = monotonic_now_ns();
+  while (!timer_ending_) {
+    timer_changed_.wait_for(lock, timer_dozes_.load(kRelaxed) ? kDoze : kTick);
+    if (timer_ending_) return;
+    lock.unlock();
+    const std::uint64_t now = monotonic_now_ns();
+    expire(now);
+    if (pending_.in_flight() > 0) idle_since = now;
+    lock.lock();
+    timer_dozes_.store(now - idle_since > count_of(kDoze), kRelaxed);
+  }
+}
+
+void ProxyCore::end_timer() {
+  {
+    const std::lock_guard lock(timer_mutex_);
+    timer_ending_ = true;
+    timer_changed_.notify_one();
+  }
+  if (!timer_.joinable()) return;
+  if (timer_.get_id() == std::this_thread::get_id()) {
+    timer_.detach();  // A callback that it runs stops the proxy; it keeps the core and leaves.
+  } else {
+    timer_.join();
+  }
+}
+
+// ---- End ----------------------------------------------------------------------------------------------------------
+
+void ProxyCore::stop() {
+  if (stopped_.exchange(true)) return;
+  const bool inside = Inside::is_inside(this);
+  const Visit visit(*this);
+  pending_.close([this](Call& call) {
+    finish(call, {CallStatus::UNKNOWN, TransportError::CONNECTION_CLOSED, 0, "the proxy was stopped", {}});
+  });
+  end_timer();
+  if (polled_ && inside) {
+    stop_later_.store(true, kRelaxed);  // The Transport is in poll(), below this callback.
+    return;
+  }
+  finish_stop();
+}
+
+void ProxyCore::finish_stop() {
+  stop_later_.store(false, kRelaxed);
+  while (polled_ && !exclusive_ && !turn_.try_take()) {  // For ever: nobody receives any more.
+    transport_.interrupt();
+    std::this_thread::sleep_for(100us);
+  }
+  transport_.setViewCallback({});
+  transport_.setPeerCallback({});
+  if (owned_ != nullptr) owned_->stop();
+}
+
+ProxyStats ProxyCore::stats() const {
+  ProxyStats stats;
+  stats.replies = replies_.load(kRelaxed);
+  stats.application_errors = application_errors_.load(kRelaxed);
+  stats.not_sent = not_sent_.load(kRelaxed);
+  stats.unknown = unknown_.load(kRelaxed);
+  stats.in_flight = pending_.in_flight();
+  stats.calls = stats.replies + stats.application_errors + stats.not_sent + stats.unknown + stats.in_flight;
+  stats.timeouts = timeouts_.load(kRelaxed);
+  stats.cancelled = cancelled_.load(kRelaxed);
+  stats.one_way_sent = one_way_sent_.load(kRelaxed);
+  stats.one_way_not_sent = one_way_not_sent_.load(kRelaxed);
+  stats.late_replies = late_replies_.load(kRelaxed);
+  stats.forged_replies = forged_replies_.load(kRelaxed);
+  stats.callback_errors = callback_errors_.load(kRelaxed);
+  stats.latency_count = latencies_.count();
+  stats.latency_p50_ns = latencies_.quantile_ns(0.5);
+  stats.latency_p99_ns = latencies_.quantile_ns(0.99);
+  stats.latency_p999_ns = latencies_.quantile_ns(0.999);
+  return stats;
+}
+
+}  // namespace cdmf::ipc::rpc

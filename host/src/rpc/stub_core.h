@@ -1,0 +1,136 @@
+#pragma once
+// rpc/stub_core.h: what a ServiceStub is inside; outlives one that is destroyed in its own handler, and what is
+// deferred.
+#include <atomic>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <shared_mutex>
+
+#include "ipc/service_stub.h"
+#include "rpc/inside.h"
+#include "rpc/wire.h"
+#include "rpc/worker_pool.h"
+
+namespace cdmf::ipc::rpc {
+
+struct Method {
+  std::string name;
+  ServiceStub::Handler handler;
+  RunOn run_on = RunOn::RECEIVER;
+  std::atomic<std::uint64_t> calls{0};
+  std::atomic<std::uint64_t> errors{0};
+};
+
+class StubCore : public std::enable_shared_from_this<StubCore> {
+ public:
+  StubCore(std::unique_ptr<Transport> owned, Transport& transport, StubOptions options);
+
+  TransportResult<> on(std::string method, ServiceStub::Handler handler, RunOn run_on);
+  TransportResult<> start();
+  std::size_t poll(std::size_t limit);
+  TransportResult<> serve();
+  TransportResult<> await(std::chrono::nanoseconds timeout);
+  TransportResult<> stop(std::chrono::nanoseconds drain);
+  [[nodiscard]] StubStats stats() const;
+  [[nodiscard]] Transport& transport() const noexcept { return transport_; }
+  [[nodiscard]] bool forked() const noexcept;
+
+  /// Whom an answer goes to.
+  struct Caller {
+    PeerId peer = kNoPeer;
+    std::uint64_t id = 0;
+    bool one_way = false;
+  };
+  TransportResult<> reply(const Caller& caller, std::span<const std::byte> payload);
+  TransportResult<> fail(const Caller& caller, std::uint32_t code, std::string_view text);
+  TransportResult<> refuse(const Caller& caller, Refusal refusal, std::string_view text);
+  /// One of these from a thread that is not the receiver's: the stub may have ended.
+  template <class Answer>
+  TransportResult<> answer_elsewhere(Answer&& answer);
+  void call_deferred() noexcept { open_.fetch_add(1, std::memory_order_relaxed); }
+  void deferred_ended() noexcept;
+
+ private:
+  class Visit;
+
+  void attach();
+  void on_message(const MessageView& message);
+  void on_peer(const PeerEvent& event);
+  [[nodiscard]] Method* find(std::string_view name);
+  void run(Method& method, IncomingCall& call);
+  void run_on_pool(Method& method, const MessageView& request, std::uint64_t deadline_ns);
+  void run_job(WorkerPool::Job& job);
+  void introspect(const Caller& caller);
+  TransportResult<> send(const Caller& caller, MessageView answer);
+  void answer_lost(const Caller& caller, const TransportResult<>& sent);
+  std::size_t receive(std::size_t limit);
+  void wait_for_open_calls(std::chrono::steady_clock::time_point deadline);
+  std::size_t finish_stop(std::chrono::steady_clock::time_point deadline);
+  [[nodiscard]] bool take_turn();
+  void give_turn_back();
+
+  const std::unique_ptr<Transport> owned_;
+  Transport& transport_;
+  const StubOptions options_;
+  const int pid_;
+  bool polled_ = false;
+  bool exclusive_ = false;  // Receive::POLL and Senders::ONE: one thread does everything.
+
+  // Constant after start().
+  std::map<std::string, Method, std::less<>> methods_;
+  std::unique_ptr<WorkerPool> pool_;
+  bool started_ = false;
+
+  Method* last_method_ = nullptr;  // Of who receives.
+  std::atomic<bool> batching_{false};
+  std::atomic<bool> receiving_{false};  // Receive::POLL: some thread has the turn.
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> ended_{false};
+  std::atomic<bool> stop_later_{false};
+  std::shared_mutex
+      end_mutex_;  // Shared: answering from another thread. Exclusive: the transport is not used after it.
+  std::mutex open_mutex_;
+  std::condition_variable open_changed_;
+
+  alignas(64) std::atomic<std::uint64_t> requests_{0};
+  std::atomic<std::uint64_t> replies_{0};
+  std::atomic<std::uint64_t> application_errors_{0};
+  std::atomic<std::uint64_t> refused_{0};
+  std::atomic<std::uint64_t> overloaded_{0};
+  std::atomic<std::uint64_t> too_late_{0};
+  std::atomic<std::uint64_t> one_way_{0};
+  std::atomic<std::uint64_t> answers_lost_{0};
+  std::atomic<std::uint64_t> open_{0};
+};
+
+/// A call of the program, or one of its handlers, on this thread.
+class StubCore::Visit {
+ public:
+  explicit Visit(StubCore& core) noexcept : core_(core), nested_(Inside::is_inside(&core)), inside_(&core) {}
+  Visit(const Visit&) = delete;
+  Visit& operator=(const Visit&) = delete;
+  ~Visit() {
+    if (!nested_ && core_.stop_later_.load(std::memory_order_relaxed))
+      (void)core_.finish_stop(std::chrono::steady_clock::now());
+  }
+  [[nodiscard]] bool nested() const noexcept { return nested_; }
+
+ private:
+  StubCore& core_;
+  const bool nested_;
+  Inside inside_;  // Gives up the core last.
+};
+
+template <class Answer>
+TransportResult<> StubCore::answer_elsewhere(Answer&& answer) {
+  const Visit visit(*this);  // What is told of a lost answer may stop the stub: when the lock is free again.
+  std::shared_lock<std::shared_mutex> lock;
+  // With Senders::ONE it is the receiver's thread, which does not end the transport behind its own back.
+  if (!exclusive_) lock = std::shared_lock(end_mutex_);
+  if (ended_) return {TransportError::CONNECTION_CLOSED, "the stub that this call came to has ended"};
+  return answer();
+}
+
+}  // namespace cdmf::ipc::rpc
