@@ -52,7 +52,7 @@ struct ProxyStats {
   std::uint64_t late_replies = 0;     ///< to calls that had ended: late or duplicate
   std::uint64_t forged_replies = 0;   ///< to calls that were never made on this link
   std::uint64_t callback_errors = 0;  ///< callbacks that threw
-  /// From before sending until the reply, of calls that were answered: the first thousand, then every eighth. Upper
+  /// From before sending until the reply, of calls that were answered: the first thousand, then every 64th. Upper
   /// ends of buckets, an eighth wide. 0 without any.
   std::uint64_t latency_count = 0;
   std::uint64_t latency_p50_ns = 0;

@@ -140,7 +140,9 @@ int command_bench(const ProgramOptions& program, const BenchArguments& arguments
   const auto host = load_host(program, arguments.file, LogLevel::warning);
   const TransportEntry& entry = choose_entry(*host, arguments.file, arguments.transport);
   BenchmarkOptions options;
-  options.pattern = arguments.pattern == "stream" ? Pattern::STREAM : Pattern::PINGPONG;
+  options.pattern = arguments.pattern == "stream" ? Pattern::STREAM
+                    : arguments.pattern == "call" ? Pattern::CALL
+                                                  : Pattern::PINGPONG;
   options.size_bytes = arguments.size_bytes;
   options.round = std::chrono::nanoseconds(static_cast<std::int64_t>(arguments.seconds * 1e9));
   options.rounds = arguments.rounds;

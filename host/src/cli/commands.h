@@ -22,6 +22,13 @@ struct TransferArguments {
   std::string transport;  ///< empty: the only one
   bool raw = false;
 };
+struct CallArguments {
+  std::string file;
+  std::string method;
+  std::string data;            ///< the request; "@PATH" its file, "-" standard input
+  std::string timeout = "5s";  ///< as durations in YAML
+  std::string transport;       ///< empty: the only one
+};
 struct PluginArguments {
   bool all = false;
   std::string name;
@@ -43,7 +50,7 @@ struct ConformArguments {
 struct BenchArguments {
   std::string file;
   std::string transport;
-  std::string pattern;  ///< pingpong | stream
+  std::string pattern;  ///< pingpong | stream | call
   std::size_t size_bytes = 64;
   double seconds = 1;  ///< of each round, limits included
   int rounds = 10;
@@ -60,6 +67,7 @@ struct BenchPeerArguments {
 [[nodiscard]] int command_run(const ProgramOptions& program, const RunArguments& arguments);
 [[nodiscard]] int command_recv(const ProgramOptions& program, const TransferArguments& arguments);
 [[nodiscard]] int command_send(const ProgramOptions& program, const TransferArguments& arguments);
+[[nodiscard]] int command_call(const ProgramOptions& program, const CallArguments& arguments);
 [[nodiscard]] int command_plugins_list(const ProgramOptions& program, const PluginArguments& arguments);
 [[nodiscard]] int command_plugins_inspect(const ProgramOptions& program, const PluginArguments& arguments);
 [[nodiscard]] int command_plugins_doc(const ProgramOptions& program, const PluginArguments& arguments);

@@ -41,6 +41,7 @@ class CommandLine {
                  "Client side. One message a line, or with --raw pieces of at most max_message_size. Waits up to "
                  "connect_timeout for the receiver to be there, and as long as it lives when it is slow. Exits 0 when "
                  "the transport has accepted everything.");
+    add_call();
     add_plugins();
     add_check();
     add_conform();
@@ -94,12 +95,29 @@ class CommandLine {
   }
 
   void add_run() {
-    auto* run = command(app_, "run", "Run every transport of a file as an echo service",
+    auto* run = command(app_, "run", "Answer calls over every transport of a file",
                         [this] { return command_run(program_, run_arguments_); });
     add_file(run, run_arguments_.file);
     run->footer(
-        "Answers each REQUEST with a RESPONSE of the same content. Prints 'ready' when all transports work, stops "
-        "on SIGINT or SIGTERM, prints what it counted and exits 0.");
+        "Methods: echo (the same bytes), time (microseconds since 1970), checksum (CRC-32, hexadecimal), "
+        "cdmf.introspect (methods, counts and health as JSON). Prints 'ready' when all transports work, stops on "
+        "SIGINT or SIGTERM, prints what it counted and exits 0.");
+  }
+
+  void add_call() {
+    auto* call = command(app_, "call", "Call a method of a service and print its reply",
+                         [this] { return command_call(program_, call_); });
+    add_file(call, call_.file);
+    call->add_option("METHOD", call_.method, "Such as echo, of `cdmf run`, or cdmf.introspect of any service")
+        ->required();
+    call->add_option("DATA", call_.data, "The request: text, @PATH for a file, - for standard input; default empty");
+    call->add_option("--timeout", call_.timeout, "How long to wait, such as 500ms (default 5s)")
+        ->option_text("DURATION");
+    call->add_option("--transport", call_.transport, "Which transport of the file; not needed with only one")
+        ->option_text("NAME");
+    call->footer(
+        "Exits 0 with a reply, which is written as it is. Else 1, and standard error says how the call ended: "
+        "APPLICATION_ERROR (the handler's), NOT_SENT (it did not run) or UNKNOWN (it may have run).");
   }
 
   void add_transfer(const char* name, const char* summary, int (*work)(const ProgramOptions&, const TransferArguments&),
@@ -169,10 +187,10 @@ class CommandLine {
     bench->add_option("--config", bench_.file, "YAML configuration")->required()->option_text("FILE");
     bench->add_option("--transport", bench_.transport, "Which transport of the file; not needed with only one")
         ->option_text("NAME");
-    bench->add_option("--pattern", bench_.pattern, "pingpong | stream")
+    bench->add_option("--pattern", bench_.pattern, "pingpong | stream | call")
         ->required()
         ->option_text("PATTERN")
-        ->check(CLI::IsMember({"pingpong", "stream"}));
+        ->check(CLI::IsMember({"pingpong", "stream", "call"}));
     bench->add_option("--size", bench_.size_bytes, "Payload bytes of each message, at least 1")
         ->required()
         ->option_text("N")
@@ -187,7 +205,9 @@ class CommandLine {
     bench->footer(
         "Two pinned processes (two threads for a transport that stays in one). Each round measures the machine "
         "too; ratio_to_limit is the median of the rounds' ratios: round trip to that of a bare cache line, or "
-        "bytes per second to those of a bare copy from core to core.");
+        "bytes per second to those of a bare copy from core to core. "
+        "Pattern call: calls of a service, one at a time beside the transport's own pingpong in the same rounds, and "
+        "as many at once as its buffers hold.");
 
     auto* peer = command(app_, "bench-peer", "", [this] { return command_bench_peer(program_, bench_peer_); });
     peer->group("");  // Not in --help: only `bench` starts it.
@@ -202,6 +222,7 @@ class CommandLine {
   std::function<int()> work_;
   ProgramOptions program_;
   RunArguments run_arguments_;
+  CallArguments call_;
   TransferArguments transfer_;
   PluginArguments plugin_;
   CheckArguments check_;

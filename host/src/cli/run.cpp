@@ -1,32 +1,44 @@
-// cdmf run: the host as a service. Every transport of the file answers requests with what they carry.
+// cdmf run: the host as a service. Every transport of the file answers calls: echo, time, checksum.
+#include <isa-l/crc.h>
+
+#include <chrono>
 #include <cstdio>
 #include <vector>
 
 #include "cli/commands.h"
 #include "cli/open_transport.h"
 #include "cli/stop_signal.h"
+#include "ipc/service_stub.h"
 
 namespace cdmf::ipc::cli {
 namespace {
 
-// How long the echo waits for a client that does not take its answers: the clients behind it wait as long.
-constexpr auto kPatience = std::chrono::milliseconds(100);
-
-class EchoService {
+class Service {
  public:
-  EchoService(Host& host, const TransportEntry& entry) : host_(host), name_(entry.name) {
-    transport_ = open_transport(host, entry, Role::SERVER, {}, [this](Transport& transport) { prepare(transport); });
+  Service(Host& host, const TransportEntry& entry) : host_(host), name_(entry.name) {
+    auto created = host.create(entry.name, Role::SERVER);
+    require(created, entry.name);
+    created.value->setErrorCallback([this](TransportError error, const std::string& text) { warn(error, text); });
+    created.value->setStateChangeCallback([this](TransportState from, TransportState to) {
+      host_.log(LogLevel::debug, name_ + ": " + to_string(from) + " -> " + to_string(to));
+    });
+    StubOptions options;
+    options.on_peer = [this](const PeerEvent& event) { report_peer(event); };
+    options.on_error = [this](TransportError error, const std::string& text) { warn(error, text); };
+    stub_ = std::make_unique<ServiceStub>(std::move(created.value), std::move(options));
+    add_methods();
+    require(stub_->start(), entry.name);
   }
 
   void report_ready(const TransportEntry& entry) const {
-    const auto info = transport_->getInfo();
+    const auto info = stub_->transport().getInfo();
     std::printf("%s: %s %s at %s\n", name_.c_str(), entry.type.c_str(),
                 info.role == Role::SERVER ? "listens" : "is connected", info.address.c_str());
   }
 
   void stop_and_report() {
-    transport_->stop();
-    const auto stats = transport_->getStats();
+    require(stub_->stop(), name_);
+    const auto stats = stub_->transport().getStats();
     std::printf(
         "%s: received %llu messages (%llu bytes), sent %llu (%llu bytes), errors %llu receiving and %llu sending\n",
         name_.c_str(), static_cast<unsigned long long>(stats.messages_received),
@@ -37,41 +49,42 @@ class EchoService {
   }
 
  private:
-  void prepare(Transport& transport) {
-    transport.setViewCallback([this, &transport](const MessageView& message) { answer(transport, message); });
-    transport.setPeerCallback([this](const PeerEvent& event) {
-      const std::string peer = name_ + ": peer " + std::to_string(event.peer);
-      if (event.kind == PeerEvent::Kind::CONNECTED) return host_.log(LogLevel::info, peer + " connected");
-      std::string line = peer + " left: " + to_string(event.reason);
-      if (event.messages_lost > 0) line += ", " + std::to_string(event.messages_lost) + " messages lost";
-      host_.log(LogLevel::info, line);
-    });
-    transport.setErrorCallback([this](TransportError error, const std::string& text) {
-      host_.log(LogLevel::warning, name_ + ": " + to_string(error) + ": " + text);
-    });
-    transport.setStateChangeCallback([this](TransportState from, TransportState to) {
-      host_.log(LogLevel::debug, name_ + ": " + to_string(from) + " -> " + to_string(to));
-    });
+  void add_methods() {
+    require(stub_->on("echo", [](IncomingCall& call) { static_cast<void>(call.reply(call.payload())); }), name_);
+    require(stub_->on("time",
+                      [](IncomingCall& call) {
+                        const auto now = std::chrono::system_clock::now().time_since_epoch();
+                        const auto us = std::chrono::duration_cast<std::chrono::microseconds>(now);
+                        static_cast<void>(call.reply(std::to_string(us.count())));
+                      }),
+            name_);
+    require(stub_->on("checksum",
+                      [](IncomingCall& call) {
+                        const auto bytes = call.payload();
+                        char text[9];
+                        std::snprintf(
+                            text, sizeof text, "%08x",
+                            crc32_gzip_refl(0, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size()));
+                        static_cast<void>(call.reply(text));
+                      }),
+            name_);
   }
 
-  void answer(Transport& transport, const MessageView& request) {
-    if (request.type != MessageType::REQUEST) return;  // Nobody waits for an answer.
-    MessageView response = request;
-    response.type = MessageType::RESPONSE;
-    const auto sent = transport.send(response, SendOptions{.peer = request.peer, .timeout = kPatience});
-    if (sent) return;
-    const std::string peer = name_ + ": peer " + std::to_string(request.peer);
-    if (sent.error != TransportError::TIMEOUT && sent.error != TransportError::BUFFER_FULL) {
-      host_.log(LogLevel::warning, peer + ": no answer sent: " + sent.text());
-      return;
-    }
-    host_.log(LogLevel::warning, peer + " does not take its answers and is disconnected, others wait behind it");
-    static_cast<void>(transport.disconnectPeer(request.peer));  // It may have left by itself in the meantime.
+  void report_peer(const PeerEvent& event) {
+    const std::string peer = name_ + ": peer " + std::to_string(event.peer);
+    if (event.kind == PeerEvent::Kind::CONNECTED) return host_.log(LogLevel::info, peer + " connected");
+    std::string line = peer + " left: " + to_string(event.reason);
+    if (event.messages_lost > 0) line += ", " + std::to_string(event.messages_lost) + " messages lost";
+    host_.log(LogLevel::info, line);
+  }
+
+  void warn(TransportError error, const std::string& text) {
+    host_.log(LogLevel::warning, name_ + ": " + to_string(error) + ": " + text);
   }
 
   Host& host_;
   std::string name_;
-  std::unique_ptr<Transport> transport_;  // Last: its callbacks end before what they use goes.
+  std::unique_ptr<ServiceStub> stub_;  // Last: its callbacks end before what they use goes.
 };
 
 }  // namespace
@@ -79,9 +92,9 @@ class EchoService {
 int command_run(const ProgramOptions& program, const RunArguments& arguments) {
   const StopSignal stop([] {});
   const auto host = load_host(program, arguments.file, LogLevel::info);
-  std::vector<std::unique_ptr<EchoService>> services;
+  std::vector<std::unique_ptr<Service>> services;
   for (const auto& entry : host->config().transports) {
-    services.push_back(std::make_unique<EchoService>(*host, entry));
+    services.push_back(std::make_unique<Service>(*host, entry));
     services.back()->report_ready(entry);
   }
   std::puts("ready");

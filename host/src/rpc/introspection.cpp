@@ -46,8 +46,8 @@ std::string introspection_json(const std::map<std::string, Method, std::less<>>&
   for (const auto& [name, method] : methods) {
     out += std::string(comma) + "{\"name\":" + quoted(name) + ",\"runs_on\":\"" +
            (method.run_on == RunOn::POOL ? "pool" : "receiver") + "\"";
-    add_count(out, "calls", method.calls.load(std::memory_order_relaxed));
-    add_count(out, "errors", method.errors.load(std::memory_order_relaxed));
+    add_count(out, "calls", method.calls.get());
+    add_count(out, "errors", method.errors.get());
     out += "}";
     comma = ",";
   }

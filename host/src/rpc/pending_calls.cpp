@@ -17,8 +17,9 @@ std::uint64_t random_word() noexcept {
 
 }  // namespace
 
-PendingCalls::PendingCalls(std::size_t capacity)
+PendingCalls::PendingCalls(std::size_t capacity, bool alone)
     : capacity_(capacity),
+      alone_(alone),
       bits_(static_cast<unsigned>(std::countr_zero(capacity))),
       slots_(std::make_unique<Slot[]>(capacity)),
       free_(0) {
@@ -32,6 +33,12 @@ void PendingCalls::renew_key() noexcept {
   key_.store(random_word() >> bits_ << bits_, std::memory_order_relaxed);  // Any key will do for a call in between.
 }
 
+inline bool PendingCalls::exchange_free(std::uint64_t& head, std::uint64_t next, std::memory_order order) noexcept {
+  if (!alone_) return free_.compare_exchange_weak(head, next, order, std::memory_order_relaxed);
+  free_.store(next, std::memory_order_relaxed);
+  return true;
+}
+
 std::uint64_t PendingCalls::add(Call&& call, std::uint64_t deadline_ns) {
   std::uint64_t head = free_.load(std::memory_order_acquire);
   std::uint32_t index;
@@ -39,8 +46,8 @@ std::uint64_t PendingCalls::add(Call&& call, std::uint64_t deadline_ns) {
     index = static_cast<std::uint32_t>(head);
     if (index >= kClosed) return 0;
     // Another thread may take this slot and change `next` meanwhile; the exchange fails then, as the count has changed.
-  } while (!free_.compare_exchange_weak(head, changed(head, slots_[index].next.load(std::memory_order_relaxed)),
-                                        std::memory_order_acquire));  // RELEASED
+  } while (!exchange_free(head, changed(head, slots_[index].next.load(std::memory_order_relaxed)),
+                          std::memory_order_acquire));  // RELEASED
   Slot& slot = slots_[index];
   slot.call.waiter = call.waiter;
   slot.call.started_ns = call.started_ns;
@@ -61,7 +68,11 @@ bool PendingCalls::take(std::uint64_t id, Call& call) {
   const auto index = static_cast<std::uint32_t>(id & (capacity_ - 1));
   Slot& slot = slots_[index];
   if (id == 0 || slot.id.load(std::memory_order_relaxed) != id) return false;
-  if (!slot.id.compare_exchange_strong(id, 0, std::memory_order_acquire, std::memory_order_relaxed)) return false;
+  if (alone_) {
+    slot.id.store(0, std::memory_order_relaxed);
+  } else if (!slot.id.compare_exchange_strong(id, 0, std::memory_order_acquire, std::memory_order_relaxed)) {
+    return false;
+  }
   call.waiter = slot.call.waiter;
   call.started_ns = slot.call.started_ns;
   if (slot.call.callback != nullptr) {
@@ -80,7 +91,7 @@ void PendingCalls::release(std::uint32_t index) noexcept {
       return;
     }
     slots_[index].next.store(static_cast<std::uint32_t>(head), std::memory_order_relaxed);
-  } while (!free_.compare_exchange_weak(head, changed(head, index), std::memory_order_release));  // RELEASED
+  } while (!exchange_free(head, changed(head, index), std::memory_order_release));  // RELEASED
 }
 
 bool PendingCalls::was_given(std::uint64_t id) const noexcept {

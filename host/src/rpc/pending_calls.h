@@ -37,7 +37,8 @@ class PendingCalls {
   static constexpr std::size_t kCapacityMax = std::size_t{1} << 20;
 
   /// capacity  A power of two up to kCapacityMax.
-  explicit PendingCalls(std::size_t capacity);
+  /// alone     One thread at a time calls anything but in_flight(): nothing is exchanged then, only stored.
+  explicit PendingCalls(std::size_t capacity, bool alone = false);
 
   /// Registers a call. returns its id; 0 when all slots are in use or close() was called, and `call` is untouched.
   /// [any]
@@ -74,9 +75,11 @@ class PendingCalls {
   static constexpr std::uint64_t changed(std::uint64_t head, std::uint32_t index) noexcept {
     return ((head >> 32) + 1) << 32 | index;
   }
+  bool exchange_free(std::uint64_t& head, std::uint64_t next, std::memory_order order) noexcept;
   void release(std::uint32_t index) noexcept;
 
   const std::size_t capacity_;
+  const bool alone_;
   const unsigned bits_;
   const std::unique_ptr<Slot[]> slots_;
   std::atomic<std::uint64_t> key_{0};  // Its low bits_ are 0, so that an id shows its slot.

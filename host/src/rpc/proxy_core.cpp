@@ -19,7 +19,7 @@ using std::chrono::nanoseconds;
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr nanoseconds kTick = 5ms;  // How exactly the deadlines of asynchronous calls are kept.
 constexpr nanoseconds kDoze = 1s;   // Between looks of a timer with nothing to do.
-constexpr int kLooks = 4;           // At the transport, before a clock is read and a wait is set up.
+constexpr int kLooks = 64;          // At the transport, before a clock is read and a wait is set up.
 
 std::uint64_t count_of(nanoseconds duration) noexcept { return static_cast<std::uint64_t>(duration.count()); }
 
@@ -76,8 +76,10 @@ ProxyCore::ProxyCore(std::unique_ptr<Transport> owned, Transport& transport, Pro
       options_(std::move(options)),
       polled_(transport.getInfo().receive == Receive::POLL),
       exclusive_(polled_ && transport.getInfo().senders == Senders::ONE),
+      default_time_left_(TimeLeft::of(options_.timeout)),
       pid_(getpid()),
-      pending_(std::bit_ceil(std::clamp<std::size_t>(options_.max_in_flight, 1, PendingCalls::kCapacityMax))) {}
+      pending_(std::bit_ceil(std::clamp<std::size_t>(options_.max_in_flight, 1, PendingCalls::kCapacityMax)),
+               exclusive_) {}
 
 bool ProxyCore::forked() const noexcept { return getpid() != pid_; }
 
@@ -114,8 +116,8 @@ nanoseconds ProxyCore::timeout_of(const CallOptions& options) const noexcept {
 
 /// 0: not measured. The clock costs as much as a tenth of a call over shared memory.
 std::uint64_t ProxyCore::start_time() noexcept {
-  const std::uint64_t answered = replies_.load(kRelaxed);
-  return answered < 1000 || answered % 8 == 0 ? monotonic_now_ns() : 0;
+  const std::uint64_t answered = replies_.get();
+  return answered < 1000 || answered % 64 == 0 ? monotonic_now_ns() : 0;
 }
 
 CallReply ProxyCore::refusal() const noexcept {
@@ -130,11 +132,11 @@ CallReply ProxyCore::refusal() const noexcept {
 // ---- Sending ----------------------------------------------------------------------------------------------------
 
 /// deadline_ns  0: not computed yet, as a send that finds room needs none.
-TransportResult<> ProxyCore::send(MessageView message, const CallOptions& options, std::uint64_t& deadline_ns,
+TransportResult<> ProxyCore::send(MessageView& message, const CallOptions& options, std::uint64_t& deadline_ns,
                                   bool inside) {
   const nanoseconds timeout = timeout_of(options);
   message.type = MessageType::REQUEST;
-  message.time_left = TimeLeft::of(timeout);
+  message.time_left = options.timeout ? TimeLeft::of(timeout) : default_time_left_;
   // Where only this thread can make room, by handling replies, it does not wait in the transport.
   SendOptions how{.timeout = inside || polled_ ? 0ns : timeout, .flush = options.flush};
   TransportResult<> sent = transport_.send(message, how);
@@ -281,7 +283,7 @@ bool ProxyCore::cancel(CallId id) {
   const Visit visit(*this);
   Call call;
   if (!pending_.take(id, call)) return false;
-  cancelled_.fetch_add(1, kRelaxed);
+  cancelled_.add(exclusive_);
   finish(call, {CallStatus::UNKNOWN, TransportError::INTERRUPTED, 0, "cancelled; the handler may have run", {}});
   return true;
 }
@@ -296,7 +298,7 @@ TransportResult<> ProxyCore::call_one_way(std::string_view method, std::span<con
   std::uint64_t deadline_ns = 0;
   TransportResult<> sent = stopped_ ? TransportResult<>(TransportError::CONNECTION_CLOSED, "the proxy was stopped")
                                     : send(message, options, deadline_ns, visit.nested());
-  (sent ? one_way_sent_ : one_way_not_sent_).fetch_add(1, kRelaxed);
+  (sent ? one_way_sent_ : one_way_not_sent_).add(exclusive_);
   if (!sent && !visit.nested()) receive_if_nobody_does();
   return sent;
 }
@@ -350,14 +352,14 @@ void ProxyCore::on_message(const MessageView& message) {
                               ? CallReply{CallStatus::REPLY, TransportError::SUCCESS, 0, {}, message.payload}
                               : refused(message));
     }
-    (pending_.was_given(message.id) ? late_replies_ : forged_replies_).fetch_add(1, kRelaxed);
+    (pending_.was_given(message.id) ? late_replies_ : forged_replies_).add(exclusive_);
     return;
   }
   if (options_.on_message == nullptr) return;
   try {
     options_.on_message(message);
   } catch (...) {
-    callback_errors_.fetch_add(1, kRelaxed);
+    callback_errors_.add(exclusive_);
   }
 }
 
@@ -372,20 +374,20 @@ void ProxyCore::on_peer(const PeerEvent& event) {
 void ProxyCore::count(const CallReply& reply) noexcept {
   switch (reply.status) {
     case CallStatus::REPLY:
-      replies_.fetch_add(1, kRelaxed);
+      replies_.add(exclusive_);
       return;
     case CallStatus::APPLICATION_ERROR:
-      application_errors_.fetch_add(1, kRelaxed);
+      application_errors_.add(exclusive_);
       return;
     case CallStatus::NOT_SENT:
-      not_sent_.fetch_add(1, kRelaxed);
+      not_sent_.add(exclusive_);
       break;
     case CallStatus::UNKNOWN:
-      unknown_.fetch_add(1, kRelaxed);
+      unknown_.add(exclusive_);
       break;
   }
   if (reply.error == TransportError::TIMEOUT || reply.error == TransportError::BUFFER_FULL) {
-    timeouts_.fetch_add(1, kRelaxed);
+    timeouts_.add(exclusive_);
   }
 }
 
@@ -413,7 +415,7 @@ void ProxyCore::finish(Call& call, CallReply reply) {
   try {
     call.callback(reply);
   } catch (...) {
-    callback_errors_.fetch_add(1, kRelaxed);
+    callback_errors_.add(exclusive_);
   }
 }
 
@@ -508,19 +510,19 @@ void ProxyCore::finish_stop() {
 
 ProxyStats ProxyCore::stats() const {
   ProxyStats stats;
-  stats.replies = replies_.load(kRelaxed);
-  stats.application_errors = application_errors_.load(kRelaxed);
-  stats.not_sent = not_sent_.load(kRelaxed);
-  stats.unknown = unknown_.load(kRelaxed);
+  stats.replies = replies_.get();
+  stats.application_errors = application_errors_.get();
+  stats.not_sent = not_sent_.get();
+  stats.unknown = unknown_.get();
   stats.in_flight = pending_.in_flight();
   stats.calls = stats.replies + stats.application_errors + stats.not_sent + stats.unknown + stats.in_flight;
-  stats.timeouts = timeouts_.load(kRelaxed);
-  stats.cancelled = cancelled_.load(kRelaxed);
-  stats.one_way_sent = one_way_sent_.load(kRelaxed);
-  stats.one_way_not_sent = one_way_not_sent_.load(kRelaxed);
-  stats.late_replies = late_replies_.load(kRelaxed);
-  stats.forged_replies = forged_replies_.load(kRelaxed);
-  stats.callback_errors = callback_errors_.load(kRelaxed);
+  stats.timeouts = timeouts_.get();
+  stats.cancelled = cancelled_.get();
+  stats.one_way_sent = one_way_sent_.get();
+  stats.one_way_not_sent = one_way_not_sent_.get();
+  stats.late_replies = late_replies_.get();
+  stats.forged_replies = forged_replies_.get();
+  stats.callback_errors = callback_errors_.get();
   stats.latency_count = latencies_.count();
   stats.latency_p50_ns = latencies_.quantile_ns(0.5);
   stats.latency_p99_ns = latencies_.quantile_ns(0.99);

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "ipc/service_proxy.h"
+#include "rpc/count.h"
 #include "rpc/inside.h"
 #include "rpc/latency_counts.h"
 #include "rpc/pending_calls.h"
@@ -38,6 +39,8 @@ class ProxyCore : public std::enable_shared_from_this<ProxyCore> {
   [[nodiscard]] ProxyStats stats() const;
   [[nodiscard]] Transport& transport() const noexcept { return transport_; }
   [[nodiscard]] bool forked() const noexcept;
+  /// Whether no other thread may end a call, and with it the proxy, while this one is still sending it.
+  [[nodiscard]] bool exclusive() const noexcept { return exclusive_; }
 
   /// A call of the program, or one of its callbacks, on this thread.
   class Visit;
@@ -47,7 +50,7 @@ class ProxyCore : public std::enable_shared_from_this<ProxyCore> {
 
   [[nodiscard]] std::chrono::nanoseconds timeout_of(const CallOptions& options) const noexcept;
   [[nodiscard]] CallReply refusal() const noexcept;
-  TransportResult<> send(MessageView message, const CallOptions& options, std::uint64_t& deadline_ns, bool inside);
+  TransportResult<> send(MessageView& message, const CallOptions& options, std::uint64_t& deadline_ns, bool inside);
   TransportResult<> send_between_replies(const MessageView& message, SendOptions options, std::uint64_t deadline_ns);
   void wait_parked(Waiter& waiter, CallId id, std::uint64_t deadline_ns);
   void wait_polling(Waiter& waiter, CallId id, std::chrono::nanoseconds timeout, std::uint64_t deadline_ns);
@@ -74,6 +77,7 @@ class ProxyCore : public std::enable_shared_from_this<ProxyCore> {
   const ProxyOptions options_;
   const bool polled_;
   const bool exclusive_;  // Receive::POLL and Senders::ONE: one thread at a time does everything.
+  const TimeLeft default_time_left_;
   const int pid_;
 
   PendingCalls pending_;
@@ -91,17 +95,17 @@ class ProxyCore : public std::enable_shared_from_this<ProxyCore> {
   std::atomic<bool> timer_dozes_{true};
 
   // Each counted by whoever ends a call.
-  alignas(64) std::atomic<std::uint64_t> replies_{0};
-  std::atomic<std::uint64_t> application_errors_{0};
-  std::atomic<std::uint64_t> not_sent_{0};
-  std::atomic<std::uint64_t> unknown_{0};
-  std::atomic<std::uint64_t> timeouts_{0};
-  std::atomic<std::uint64_t> cancelled_{0};
-  std::atomic<std::uint64_t> one_way_sent_{0};
-  std::atomic<std::uint64_t> one_way_not_sent_{0};
-  std::atomic<std::uint64_t> late_replies_{0};
-  std::atomic<std::uint64_t> forged_replies_{0};
-  std::atomic<std::uint64_t> callback_errors_{0};
+  alignas(64) Count replies_;
+  Count application_errors_;
+  Count not_sent_;
+  Count unknown_;
+  Count timeouts_;
+  Count cancelled_;
+  Count one_way_sent_;
+  Count one_way_not_sent_;
+  Count late_replies_;
+  Count forged_replies_;
+  Count callback_errors_;
   LatencyCounts latencies_;
 };
 

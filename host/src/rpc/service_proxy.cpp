@@ -64,7 +64,10 @@ CallReply ServiceProxy::malformed(std::span<const std::byte>) noexcept {
 
 CallId ServiceProxy::callAsync(std::string_view method, PayloadView request, CallCallback callback,
                                CallOptions options) {
-  return core_->call_async(method, request.bytes(), std::move(callback), options);
+  rpc::ProxyCore& core = *core_;
+  // Another thread may run the callback, which may destroy this proxy, before the sender is back.
+  const auto keep = core.exclusive() ? nullptr : core_;
+  return core.call_async(method, request.bytes(), std::move(callback), options);
 }
 
 std::future<CallResult<>> ServiceProxy::callAsync(std::string_view method, PayloadView request, CallOptions options) {

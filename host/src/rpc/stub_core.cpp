@@ -125,7 +125,6 @@ void StubCore::on_message(const MessageView& message) {
     if (options_.on_message != nullptr) guarded([&] { options_.on_message(message); });
     return;
   }
-  requests_.fetch_add(1, kRelaxed);
   Method* const method = find(message.subject);
   if (method == nullptr) [[unlikely]] {
     if (message.subject == kIntrospect) return introspect(caller_of(message));
@@ -144,15 +143,15 @@ void StubCore::on_message(const MessageView& message) {
       message.time_left.said()
           ? coarse_now_ns() + static_cast<std::uint64_t>(nanoseconds(message.time_left.duration()).count())
           : 0;
+  method->calls.add(true);
   if (method->run_on == RunOn::POOL) return run_on_pool(*method, message, deadline_ns);
   IncomingCall call(*this, message, deadline_ns, false);
   run(*method, call);
 }
 
 void StubCore::run(Method& method, IncomingCall& call) {
-  method.calls.fetch_add(1, kRelaxed);
   const auto failed = [&](std::uint32_t code, std::string_view text) {
-    method.errors.fetch_add(1, kRelaxed);
+    method.errors.add();
     (void)call.fail(code, text);
   };
   try {
@@ -172,7 +171,7 @@ void StubCore::run_on_pool(Method& method, const MessageView& request, std::uint
   open_.fetch_add(1, kRelaxed);
   if (pool_->try_push({Message(request), &method, deadline_ns})) return;
   deferred_ended();
-  overloaded_.fetch_add(1, kRelaxed);
+  overloaded_.add(exclusive_);
   (void)refuse(caller_of(request), Refusal::OVERLOADED,
                "all threads of the pool are busy and its queue (pool_queue) is full");
 }
@@ -181,7 +180,7 @@ void StubCore::run_job(WorkerPool::Job& job) {
   const Visit visit(*this);
   const MessageView request = job.request.view();
   if (job.deadline_ns != 0 && monotonic_now_ns() >= job.deadline_ns) {
-    too_late_.fetch_add(1, kRelaxed);
+    too_late_.add(exclusive_);
     (void)answer_elsewhere(
         [&] { return refuse(caller_of(request), Refusal::DEADLINE_PASSED, "its time was up before it began"); });
   } else {
@@ -205,8 +204,8 @@ void StubCore::introspect(const Caller& caller) {
 void StubCore::on_peer(const PeerEvent& event) {
   if (event.kind == PeerEvent::Kind::DISCONNECTED && pool_ != nullptr) {
     for (std::size_t dropped = pool_->drop(event.peer); dropped > 0; --dropped) {
-      refused_.fetch_add(1, kRelaxed);
-      answers_lost_.fetch_add(1, kRelaxed);
+      refused_.add(exclusive_);
+      answers_lost_.add(exclusive_);
       deferred_ended();
     }
   }
@@ -217,7 +216,7 @@ void StubCore::on_peer(const PeerEvent& event) {
 
 TransportResult<> StubCore::reply(const Caller& caller, std::span<const std::byte> payload) {
   if (caller.one_way) {
-    one_way_.fetch_add(1, kRelaxed);
+    one_way_.add(exclusive_);
     return {};
   }
   MessageView answer;
@@ -228,16 +227,16 @@ TransportResult<> StubCore::reply(const Caller& caller, std::span<const std::byt
     (void)fail(caller, 0, "the reply has " + std::to_string(payload.size()) + " bytes, more than max_message_size");
     return sent;
   }
-  replies_.fetch_add(1, kRelaxed);
+  replies_.add(exclusive_);
   return sent;
 }
 
 TransportResult<> StubCore::fail(const Caller& caller, std::uint32_t code, std::string_view text) {
   if (caller.one_way) {
-    one_way_.fetch_add(1, kRelaxed);
+    one_way_.add(exclusive_);
     return {};
   }
-  application_errors_.fetch_add(1, kRelaxed);
+  application_errors_.add(exclusive_);
   std::string content(sizeof code, '\0');
   std::memcpy(content.data(), &code, sizeof code);
   // Always small enough to be sent: no transport has a smaller max_message_size.
@@ -250,7 +249,7 @@ TransportResult<> StubCore::fail(const Caller& caller, std::uint32_t code, std::
 }
 
 TransportResult<> StubCore::refuse(const Caller& caller, Refusal refusal, std::string_view text) {
-  refused_.fetch_add(1, kRelaxed);
+  refused_.add(exclusive_);
   if (caller.one_way) return {};
   MessageView answer;
   answer.type = MessageType::ERROR;
@@ -260,7 +259,7 @@ TransportResult<> StubCore::refuse(const Caller& caller, Refusal refusal, std::s
   return send(caller, answer);
 }
 
-TransportResult<> StubCore::send(const Caller& caller, MessageView answer) {
+TransportResult<> StubCore::send(const Caller& caller, MessageView& answer) {
   answer.id = caller.id;
   TransportResult<> sent = transport_.send(
       answer, {.peer = caller.peer, .timeout = options_.reply_timeout, .flush = !batching_.load(kRelaxed)});
@@ -270,7 +269,7 @@ TransportResult<> StubCore::send(const Caller& caller, MessageView answer) {
 }
 
 void StubCore::answer_lost(const Caller& caller, const TransportResult<>& sent) {
-  answers_lost_.fetch_add(1, kRelaxed);
+  answers_lost_.add(exclusive_);
   std::string text = "an answer to peer " + std::to_string(caller.peer) + " is lost: " + sent.text();
   if (sent.error == TransportError::TIMEOUT || sent.error == TransportError::BUFFER_FULL) {
     text += "; it does not take its answers and is disconnected, others wait behind it";
@@ -399,15 +398,15 @@ std::size_t StubCore::finish_stop(std::chrono::steady_clock::time_point deadline
 
 StubStats StubCore::stats() const {
   StubStats stats;
-  stats.requests = requests_.load(kRelaxed);
-  stats.replies = replies_.load(kRelaxed);
-  stats.application_errors = application_errors_.load(kRelaxed);
-  stats.refused = refused_.load(kRelaxed);
-  stats.overloaded = overloaded_.load(kRelaxed);
-  stats.too_late = too_late_.load(kRelaxed);
-  stats.one_way = one_way_.load(kRelaxed);
-  stats.answers_lost = answers_lost_.load(kRelaxed);
+  stats.replies = replies_.get();
+  stats.application_errors = application_errors_.get();
+  stats.refused = refused_.get();
+  stats.overloaded = overloaded_.get();
+  stats.too_late = too_late_.get();
+  stats.one_way = one_way_.get();
+  stats.answers_lost = answers_lost_.get();
   stats.open = open_.load(kRelaxed);
+  stats.requests = stats.replies + stats.application_errors + stats.refused + stats.one_way + stats.open;
   return stats;
 }
 

@@ -9,6 +9,7 @@
 #include <shared_mutex>
 
 #include "ipc/service_stub.h"
+#include "rpc/count.h"
 #include "rpc/inside.h"
 #include "rpc/wire.h"
 #include "rpc/worker_pool.h"
@@ -19,8 +20,8 @@ struct Method {
   std::string name;
   ServiceStub::Handler handler;
   RunOn run_on = RunOn::RECEIVER;
-  std::atomic<std::uint64_t> calls{0};
-  std::atomic<std::uint64_t> errors{0};
+  Count calls;   // By who receives.
+  Count errors;  // By who runs it.
 };
 
 class StubCore : public std::enable_shared_from_this<StubCore> {
@@ -63,7 +64,7 @@ class StubCore : public std::enable_shared_from_this<StubCore> {
   void run_on_pool(Method& method, const MessageView& request, std::uint64_t deadline_ns);
   void run_job(WorkerPool::Job& job);
   void introspect(const Caller& caller);
-  TransportResult<> send(const Caller& caller, MessageView answer);
+  TransportResult<> send(const Caller& caller, MessageView& answer);
   void answer_lost(const Caller& caller, const TransportResult<>& sent);
   std::size_t receive(std::size_t limit);
   void wait_for_open_calls(std::chrono::steady_clock::time_point deadline);
@@ -94,14 +95,13 @@ class StubCore : public std::enable_shared_from_this<StubCore> {
   std::mutex open_mutex_;
   std::condition_variable open_changed_;
 
-  alignas(64) std::atomic<std::uint64_t> requests_{0};
-  std::atomic<std::uint64_t> replies_{0};
-  std::atomic<std::uint64_t> application_errors_{0};
-  std::atomic<std::uint64_t> refused_{0};
-  std::atomic<std::uint64_t> overloaded_{0};
-  std::atomic<std::uint64_t> too_late_{0};
-  std::atomic<std::uint64_t> one_way_{0};
-  std::atomic<std::uint64_t> answers_lost_{0};
+  alignas(64) Count replies_;
+  Count application_errors_;
+  Count refused_;
+  Count overloaded_;
+  Count too_late_;
+  Count one_way_;
+  Count answers_lost_;
   std::atomic<std::uint64_t> open_{0};
 };
 

@@ -5,6 +5,7 @@
 
 #include "cli/bench/payload.h"
 #include "cli/command_error.h"
+#include "ipc/service_stub.h"
 
 namespace cdmf::ipc::cli {
 namespace {
@@ -12,11 +13,7 @@ namespace {
 class Server {
  public:
   Server(Transport& transport, std::size_t size_bytes)
-      : transport_(transport), expected_(size_bytes), answer_(size_bytes) {
-    transport_.setPeerCallback([this](const PeerEvent& event) {
-      if (event.kind == PeerEvent::Kind::DISCONNECTED) ended_ = event.reason;
-    });
-  }
+      : transport_(transport), expected_(size_bytes), answer_(size_bytes) {}
 
   ~Server() { transport_.setPeerCallback({}); }
   Server(const Server&) = delete;
@@ -24,6 +21,9 @@ class Server {
 
   // One round: checks every message, answers it when `echo`, until the CONTROL message that ends the round.
   void serve(bool echo) {
+    transport_.setPeerCallback([this](const PeerEvent& event) {
+      if (event.kind == PeerEvent::Kind::DISCONNECTED) ended_ = event.reason;
+    });
     std::uint64_t received = 0;
     bool over = false;
     const auto handle = [&](const MessageView& message) {
@@ -42,7 +42,37 @@ class Server {
     while (!over) receive_some(transport_, handle, gone, echo ? 1 : Transport::kBurstMax);
   }
 
+  // One round of calls: the same checks and answers, through a stub.
+  void serve_calls() {
+    std::uint64_t received = 0;
+    StubOptions options;
+    options.batch_replies = true;
+    std::optional<ServiceStub> stub;
+    options.on_peer = [&](const PeerEvent& event) {
+      if (event.kind != PeerEvent::Kind::DISCONNECTED) return;
+      ended_ = event.reason;
+      static_cast<void>(stub->stop());
+    };
+    stub.emplace(transport_, options);
+    require(stub->on(kEchoMethod, [&](IncomingCall& call) {
+      if (!expected_.check(call.payload(), received)) throw ApplicationError(1, "the request is wrong");
+      static_cast<void>(call.reply(answer_.numbered(received)));
+      ++received;
+    }));
+    require(stub->on(kEndMethod, [&](IncomingCall& call) {
+      static_cast<void>(call.reply());
+      static_cast<void>(stub->stop());
+    }));
+    require(stub->start());
+    require(stub->serve());
+    if (ended_) throw_lost_peer(to_string(*ended_));
+  }
+
  private:
+  static void require(const TransportResult<>& result) {
+    if (!result) throw CommandError("cannot serve calls: " + result.text());
+  }
+
   void answer(const MessageView& message, std::uint64_t sequence) {
     MessageView view;
     view.id = sequence;
@@ -83,7 +113,11 @@ bool serve_rounds(Transport& transport, ControlChannel& control, std::size_t siz
       const auto outcome = control.read_line(line, std::chrono::hours(24));
       if (outcome != ControlChannel::ReadOutcome::line) return true;
       control.send_line("serving");
-      server.serve(line == "pingpong");
+      if (line == "call") {
+        server.serve_calls();
+      } else {
+        server.serve(line == "pingpong");
+      }
       control.send_line("done");
     }
   } catch (const std::exception& error) {

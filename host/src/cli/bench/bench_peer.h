@@ -1,9 +1,10 @@
 #pragma once
 // cli/bench/bench_peer.h: the answering side of a benchmark and what both sides agree on.
 //
-// Over the control channel, a line each:  peer "ready" | parent "pingpong" or "stream", peer "serving", then messages
-// over the transport, the last one of type CONTROL with their number as id | peer "done". Any time, peer: "error …".
-// Between rounds the peer sleeps on the channel, so that the machine's limits are measured undisturbed.
+// Over the control channel, a line each:  peer "ready" | parent "pingpong", "stream" or "call", peer "serving",
+// then messages over the transport, the last one of type CONTROL with their number as id (calls: of kEndMethod) | peer
+// "done". Any time, peer: "error …". Between rounds the peer sleeps on the channel, so that the machine's limits are
+// measured undisturbed.
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -24,6 +25,10 @@ inline constexpr auto kPeerSilenceMax = std::chrono::seconds(10);
 /// throws  CommandError when nothing comes for kPeerSilenceMax or `gone()` says that the link has ended.
 template <class Handler, class Gone>
 void receive_some(Transport& transport, Handler&& handler, Gone&& gone, std::size_t limit = Transport::kBurstMax);
+
+/// The service of a round of calls.
+inline constexpr const char* kEchoMethod = "echo";
+inline constexpr const char* kEndMethod = "end";
 
 [[noreturn]] void throw_silent_peer();
 [[noreturn]] void throw_lost_peer(const std::string& reason);

@@ -8,6 +8,7 @@
 #include "cli/bench/payload.h"
 #include "cli/bench/round_trips.h"
 #include "cli/command_error.h"
+#include "ipc/service_proxy.h"
 
 namespace cdmf::ipc::cli {
 namespace {
@@ -30,9 +31,7 @@ class Client {
         options_(options),
         outgoing_(options.size_bytes),
         expected_(options.size_bytes) {
-    transport_.setPeerCallback([this](const PeerEvent& event) {
-      if (event.kind == PeerEvent::Kind::DISCONNECTED) ended_ = event.reason;
-    });
+    watch_peer();
   }
   ~Client() { transport_.setPeerCallback({}); }
 
@@ -58,7 +57,73 @@ class Client {
     return static_cast<double>(count) / std::chrono::duration<double>(Clock::now() - begin).count();
   }
 
+  struct Calls {
+    RoundTrips one_at_a_time;
+    double pipelined_per_s = 0;
+  };
+
+  Calls calls(nanoseconds one_at_a_time, nanoseconds pipelined) {
+    begin_round("call");
+    Calls figures;
+    {
+      ProxyOptions options;
+      options.timeout = kPeerSilenceMax;
+      ServiceProxy proxy(transport_, options);
+      figures.one_at_a_time = measure_round_trips([&] { call(proxy); }, one_at_a_time, 64);
+      figures.pipelined_per_s = call_pipelined(proxy, pipelined);
+      const auto end = proxy.call(kEndMethod, {});
+      if (!end) fail(end.text());
+    }
+    watch_peer();  // The proxy had the callback.
+    expect_line("done");
+    return figures;
+  }
+
  private:
+  void watch_peer() {
+    transport_.setPeerCallback([this](const PeerEvent& event) {
+      if (event.kind == PeerEvent::Kind::DISCONNECTED) ended_ = event.reason;
+    });
+  }
+
+  void call(ServiceProxy& proxy) {
+    const std::uint64_t sequence = sequence_++;
+    bool right = false;
+    const auto end = proxy.callView(kEchoMethod, outgoing_.numbered(sequence), [&](std::span<const std::byte> reply) {
+      right = expected_.check(reply, sequence);
+    });
+    if (!end) fail(end.text());
+    if (!right) throw CommandError("the reply to call " + std::to_string(sequence) + " is wrong");
+  }
+
+  // Calls per second. Requests are published in batches, as in a stream.
+  double call_pipelined(ServiceProxy& proxy, nanoseconds budget) {
+    const std::size_t batch = std::clamp<std::size_t>(kBatchBytes / options_.size_bytes, 1, 64);
+    const std::size_t window = std::min<std::size_t>(4 * batch, 512);
+    const std::uint64_t first = sequence_;
+    answered_ = first;
+    wrong_ = false;
+    const auto send = [&](bool flush) {
+      CallOptions options;
+      options.flush = flush;
+      proxy.callAsync(
+          kEchoMethod, outgoing_.numbered(sequence_++),
+          [this](const CallReply& reply) { wrong_ |= !reply || !expected_.check(reply.payload, answered_++); },
+          options);
+    };
+    const auto begin = Clock::now();
+    do {
+      for (std::size_t i = 0; i + 1 < batch; ++i) send(false);
+      send(true);
+      while (sequence_ - answered_ > window && !wrong_) proxy.poll();
+    } while (Clock::now() - begin < budget && !wrong_);
+    while (answered_ != sequence_ && !wrong_ && !ended_) {
+      if (proxy.poll() == 0) static_cast<void>(proxy.await(std::chrono::milliseconds(100)));
+    }
+    if (wrong_) throw CommandError("call " + std::to_string(answered_) + " of a stream of calls went wrong");
+    return static_cast<double>(answered_ - first) / std::chrono::duration<double>(Clock::now() - begin).count();
+  }
+
   void begin_round(const char* kind) {
     sequence_ = 0;
     if (!peer_.control.send_line(kind)) fail("cannot start a round");
@@ -136,19 +201,21 @@ class Client {
   TestPayload outgoing_;
   TestPayload expected_;
   std::uint64_t sequence_ = 0;
+  std::uint64_t answered_ = 0;  // Of the calls in a stream of them.
+  bool wrong_ = false;
   std::optional<TransportError> ended_;
 };
 
 // One value per round.
 struct Series {
-  std::vector<double> transport, cache_line, unix_rtt, futex, unix_writes, copy;
+  std::vector<double> transport, cache_line, unix_rtt, futex, unix_writes, copy, pingpong, pipelined;
 };
 
 }  // namespace
 
 BenchmarkResult run_benchmark(Transport& transport, BenchmarkPeer peer, const BenchmarkOptions& options) {
   const ScopedPin pin(options.cpus.first);
-  const bool ping_pong = options.pattern == Pattern::PINGPONG;
+  const bool ping_pong = options.pattern != Pattern::STREAM;
   const CpuPair& cpus = options.cpus;
   const std::size_t size = options.size_bytes;
   const auto part = [&](int percent) { return options.round * percent / 100; };
@@ -163,8 +230,19 @@ BenchmarkResult run_benchmark(Transport& transport, BenchmarkPeer peer, const Be
     double copy = copy_bytes_per_second(cpus, geometry, part(ping_pong ? 5 : 10));
     double unix_rtt = socket_round_trip(cpus, size, part(8)).untimed_ns;
     double transported = 0;
+    double raw = 0;
+    double pipelined = 0;
     if (ping_pong) {
-      const RoundTrips trips = client.ping_pong(part(50));
+      RoundTrips trips;
+      if (options.pattern == Pattern::CALL) {
+        raw = client.ping_pong(part(10)).untimed_ns;
+        Client::Calls calls = client.calls(part(20), part(10));
+        raw = mean(raw, client.ping_pong(part(10)).untimed_ns);
+        pipelined = calls.pipelined_per_s;
+        trips = std::move(calls.one_at_a_time);
+      } else {
+        trips = client.ping_pong(part(50));
+      }
       transported = trips.untimed_ns;
       if (round >= 0) histogram->merge(trips.timed);
       cache_line = mean(cache_line, cache_line_round_trip(cpus, part(10)).untimed_ns);
@@ -177,6 +255,8 @@ BenchmarkResult run_benchmark(Transport& transport, BenchmarkPeer peer, const Be
     const double unix_writes = socket_messages_per_second(cpus, size, part(5));
     if (round < 0) continue;
     series.transport.push_back(transported);
+    series.pingpong.push_back(raw);
+    series.pipelined.push_back(pipelined);
     series.cache_line.push_back(cache_line);
     series.unix_rtt.push_back(unix_rtt);
     series.futex.push_back(futex);
@@ -194,6 +274,9 @@ BenchmarkResult run_benchmark(Transport& transport, BenchmarkPeer peer, const Be
   if (ping_pong) {
     result.rtt_ns = middle;
     result.rtt = summarize(*histogram);
+    result.pingpong_ns = median(series.pingpong).value_or(0);
+    result.calls_per_s = median(series.pipelined).value_or(0);
+    result.ratio_to_pingpong = spread_of_ratios(series.transport, series.pingpong).value_or(Spread{});
     result.ratio_to_limit = spread_of_ratios(series.transport, series.cache_line).value_or(Spread{});
     result.ratio_to_unix = spread_of_ratios(series.transport, series.unix_rtt).value_or(Spread{});
   } else {

@@ -16,6 +16,7 @@ namespace cdmf::ipc::cli {
 enum class Pattern {
   PINGPONG,  ///< one message there, one back, and again
   STREAM,    ///< as many as possible one way
+  CALL,      ///< calls of a service, beside PINGPONG in the same rounds
 };
 
 struct BenchmarkOptions {
@@ -36,13 +37,16 @@ struct LimitFigures {
 };
 
 struct BenchmarkResult {
-  LatencySummary rtt;  ///< PINGPONG, all rounds; the clock's own cost is taken off
-  double rtt_ns = 0;   ///< PINGPONG: the median round's time for one trip, timed in batches
+  LatencySummary rtt;  ///< PINGPONG and CALL, all rounds; the clock's own cost is taken off
+  double rtt_ns = 0;   ///< the same: the median round's time for one trip, timed in batches
   double msgs_per_s = 0;
   double bytes_per_s = 0;  ///< one way
   LimitFigures limit;
-  Spread ratio_to_limit;  ///< round trip to the cache line's, or bytes per second to the copy's
-  Spread ratio_to_unix;   ///< round trip to the bare Unix socket's, or messages to its writes
+  Spread ratio_to_limit;     ///< round trip to the cache line's, or bytes per second to the copy's
+  double pingpong_ns = 0;    ///< CALL: the transport's own round trip, as rtt_ns
+  double calls_per_s = 0;    ///< CALL: asynchronous ones, many in flight
+  Spread ratio_to_pingpong;  ///< CALL: of one call at a time
+  Spread ratio_to_unix;      ///< round trip to the bare Unix socket's, or messages to its writes
 };
 
 /// The answering side, wherever it runs; `control` talks to its serve_rounds().

@@ -33,7 +33,17 @@ std::string json_text(const std::string& text) {
   return quoted + '"';
 }
 
-const char* pattern_name(Pattern pattern) { return pattern == Pattern::PINGPONG ? "pingpong" : "stream"; }
+const char* pattern_name(Pattern pattern) {
+  switch (pattern) {
+    case Pattern::PINGPONG:
+      return "pingpong";
+    case Pattern::STREAM:
+      return "stream";
+    case Pattern::CALL:
+      return "call";
+  }
+  return "?";
+}
 
 // Decimals that leave two significant digits: single bytes against a copy of megabytes are a hundred-thousandth of it.
 int ratio_decimals(double ratio) {
@@ -75,7 +85,7 @@ std::string human_count(double count) {
 std::string report_json(const BenchmarkReport& report) {
   const auto& result = report.result;
   const auto& limit = result.limit;
-  const bool ping_pong = report.options.pattern == Pattern::PINGPONG;
+  const bool ping_pong = report.options.pattern != Pattern::STREAM;
   std::string json = "{\"transport\":" + json_text(report.transport);
   json += ",\"pattern\":" + json_text(pattern_name(report.options.pattern));
   json += ",\"size_bytes\":" + std::to_string(report.options.size_bytes);
@@ -87,6 +97,12 @@ std::string report_json(const BenchmarkReport& report) {
             ",\"samples\":" + std::to_string(result.rtt.count) + "}";
   } else {
     json += ",\"rtt_ns\":null";
+  }
+  if (report.options.pattern == Pattern::CALL) {
+    json += ",\"pingpong_ns\":" + number(result.pingpong_ns, 1) +
+            ",\"ratio_to_pingpong\":" + ratio_json(result.ratio_to_pingpong.median) +
+            ",\"ratio_to_pingpong_quartiles\":[" + ratio_json(result.ratio_to_pingpong.low) + "," +
+            ratio_json(result.ratio_to_pingpong.high) + "],\"pipelined_calls_per_s\":" + number(result.calls_per_s, 0);
   }
   json += ",\"msgs_per_s\":" + number(result.msgs_per_s, 0) + ",\"bytes_per_s\":" + number(result.bytes_per_s, 0);
   json += ",\"limit\":{\"cacheline_rtt_ns\":" + number(limit.cache_line_rtt_ns, 1) +
@@ -115,12 +131,17 @@ std::string report_text(const BenchmarkReport& report) {
   text += "\n";
 
   std::vector<std::vector<std::string>> rows;
-  if (report.options.pattern == Pattern::PINGPONG) {
+  if (report.options.pattern != Pattern::STREAM) {
     rows.push_back({"round trip p50", human_nanoseconds(static_cast<double>(result.rtt.p50_ns))});
     rows.push_back({"           p99", human_nanoseconds(static_cast<double>(result.rtt.p99_ns))});
     rows.push_back({"           p99.9", human_nanoseconds(static_cast<double>(result.rtt.p999_ns))});
     rows.push_back({"           max", human_nanoseconds(static_cast<double>(result.rtt.max_ns))});
     rows.push_back({"in batches", human_nanoseconds(result.rtt_ns) + " each"});
+    if (report.options.pattern == Pattern::CALL) {
+      rows.push_back({"the transport's own round trip", human_nanoseconds(result.pingpong_ns) + " each"});
+      rows.push_back({"ratio to that", ratio_text(result.ratio_to_pingpong)});
+      rows.push_back({"asynchronous calls", human_count(result.calls_per_s) + "/s"});
+    }
     rows.push_back({"ratio to a bare cache line", ratio_text(result.ratio_to_limit)});
     rows.push_back({"ratio to a bare Unix socket", ratio_text(result.ratio_to_unix)});
   } else {
