@@ -13,6 +13,11 @@ std::shared_ptr<rpc::ProxyCore> make_core(std::unique_ptr<Transport> owned, Tran
   return core;
 }
 
+/// Another thread may run a callback, which may destroy the proxy, before this call of it is over.
+std::shared_ptr<rpc::ProxyCore> kept(const std::shared_ptr<rpc::ProxyCore>& core) {
+  return core->exclusive() ? nullptr : core;
+}
+
 }  // namespace
 
 ServiceProxy::ServiceProxy(std::unique_ptr<Transport> transport, ProxyOptions options) {
@@ -51,7 +56,9 @@ CallResult<> ServiceProxy::call(std::string_view method, PayloadView request, Ca
 
 CallResult<void> ServiceProxy::call_and_read(std::string_view method, std::span<const std::byte> request, Reader reader,
                                              const CallOptions& options) {
-  return core_->call(method, request, reader, options);
+  rpc::ProxyCore& core = *core_;
+  const auto keep = kept(core_);
+  return core.call(method, request, reader, options);
 }
 
 CallReply ServiceProxy::malformed(std::span<const std::byte>) noexcept {
@@ -65,8 +72,7 @@ CallReply ServiceProxy::malformed(std::span<const std::byte>) noexcept {
 CallId ServiceProxy::callAsync(std::string_view method, PayloadView request, CallCallback callback,
                                CallOptions options) {
   rpc::ProxyCore& core = *core_;
-  // Another thread may run the callback, which may destroy this proxy, before the sender is back.
-  const auto keep = core.exclusive() ? nullptr : core_;
+  const auto keep = kept(core_);
   return core.call_async(method, request.bytes(), std::move(callback), options);
 }
 
@@ -81,8 +87,14 @@ TransportResult<> ServiceProxy::callOneWay(std::string_view method, PayloadView 
 }
 
 TransportResult<> ServiceProxy::flush() { return core_->transport().flush(); }
-std::size_t ServiceProxy::poll(std::size_t limit) { return core_->poll(limit); }
-TransportResult<> ServiceProxy::await(std::chrono::nanoseconds timeout) { return core_->await(timeout); }
+std::size_t ServiceProxy::poll(std::size_t limit) {
+  rpc::ProxyCore& core = *core_;
+  const auto keep = kept(core_);
+  return core.poll(limit);
+}
+TransportResult<> ServiceProxy::await(std::chrono::nanoseconds timeout) {
+  return std::shared_ptr(core_)->await(timeout);
+}
 void ServiceProxy::stop() { core_->stop(); }
 ProxyStats ServiceProxy::getStats() const { return core_->stats(); }
 Transport& ServiceProxy::transport() const noexcept { return core_->transport(); }

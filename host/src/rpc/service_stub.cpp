@@ -134,9 +134,12 @@ TransportResult<> ServiceStub::on(std::string method, Handler handler, RunOn run
   return core_->on(std::move(method), std::move(handler), run_on);
 }
 TransportResult<> ServiceStub::start() { return core_->start(); }
-std::size_t ServiceStub::poll(std::size_t limit) { return core_->poll(limit); }
-TransportResult<> ServiceStub::serve() { return core_->serve(); }
-TransportResult<> ServiceStub::await(std::chrono::nanoseconds timeout) { return core_->await(timeout); }
+// A handler on the pool may destroy the stub: the copy keeps the core until the call has returned.
+std::size_t ServiceStub::poll(std::size_t limit) { return std::shared_ptr(core_)->poll(limit); }
+TransportResult<> ServiceStub::serve() { return std::shared_ptr(core_)->serve(); }
+TransportResult<> ServiceStub::await(std::chrono::nanoseconds timeout) {
+  return std::shared_ptr(core_)->await(timeout);
+}
 TransportResult<> ServiceStub::stop(std::chrono::nanoseconds drain) { return core_->stop(drain); }
 StubStats ServiceStub::getStats() const { return core_->stats(); }
 Transport& ServiceStub::transport() const noexcept { return core_->transport(); }

@@ -17,7 +17,8 @@ class TimeLeft {
     const auto us = static_cast<std::uint64_t>((left.count() + 999) / 1000);
     if (us <= 9) return from_code(1);
     // us = significand * 2^exponent with a significand of 8 … 15, what lies below it rounded up.
-    const int exponent = std::bit_width(us) - 4 > 0 ? std::bit_width(us) - 4 : 0;
+    const int width = static_cast<int>(std::bit_width(us));
+    const int exponent = width > 4 ? width - 4 : 0;
     const std::uint64_t significand = (us + (std::uint64_t{1} << exponent) - 1) >> exponent;
     const std::uint64_t code = (static_cast<std::uint64_t>(exponent) << 3) + significand - 8;  // 16 carries over.
     return from_code(static_cast<std::uint8_t>(code));
