@@ -39,7 +39,7 @@ inline bool PendingCalls::exchange_free(std::uint64_t& head, std::uint64_t next,
   return true;
 }
 
-std::uint64_t PendingCalls::add(Call&& call, std::uint64_t deadline_ns) {
+std::uint64_t PendingCalls::add(Call&& call, std::uint64_t timeout_ns) {
   std::uint64_t head = free_.load(std::memory_order_acquire);
   std::uint32_t index;
   do {
@@ -51,8 +51,8 @@ std::uint64_t PendingCalls::add(Call&& call, std::uint64_t deadline_ns) {
   Slot& slot = slots_[index];
   slot.call.waiter = call.waiter;
   slot.call.started_ns = call.started_ns;
-  if (call.callback != nullptr) slot.call.callback = std::move(call.callback);
-  slot.deadline_ns.store(deadline_ns, std::memory_order_relaxed);
+  if (call.callback != nullptr) slot.call.callback.swap(call.callback);  // That of a free slot is empty.
+  slot.deadline_ns.store(timeout_ns >= kNoDeadline ? kNoDeadline : timeout_ns | kNotBegun, std::memory_order_relaxed);
   std::uint64_t generation = slot.generation.load(std::memory_order_relaxed);
   std::uint64_t id;
   do {
@@ -75,10 +75,8 @@ bool PendingCalls::take(std::uint64_t id, Call& call) {
   }
   call.waiter = slot.call.waiter;
   call.started_ns = slot.call.started_ns;
-  if (slot.call.callback != nullptr) {
-    call.callback = std::move(slot.call.callback);
-    slot.call.callback = nullptr;
-  }
+  call.callback = nullptr;
+  if (slot.call.callback != nullptr) call.callback.swap(slot.call.callback);
   release(index);
   return true;
 }

@@ -33,7 +33,7 @@ class PendingCalls {
     CallCallback callback;
     std::uint64_t started_ns = 0;  ///< 0: its latency is not measured
   };
-  static constexpr std::uint64_t kNoDeadline = ~std::uint64_t{0};
+  static constexpr std::uint64_t kNoDeadline = ~std::uint64_t{0} >> 1;
   static constexpr std::size_t kCapacityMax = std::size_t{1} << 20;
 
   /// capacity  A power of two up to kCapacityMax.
@@ -42,15 +42,19 @@ class PendingCalls {
 
   /// Registers a call. returns its id; 0 when all slots are in use or close() was called, and `call` is untouched.
   /// [any]
-  [[nodiscard]] std::uint64_t add(Call&& call, std::uint64_t deadline_ns = kNoDeadline);
+  /// timeout_ns  Counted from the first take_expired() on: no clock is read for a call that is answered before.
+  [[nodiscard]] std::uint64_t add(Call&& call, std::uint64_t timeout_ns = kNoDeadline);
   /// Ends it, if nobody has: then the caller has `call`, and the slot is free again. [any]
   [[nodiscard]] bool take(std::uint64_t id, Call& call);
   /// Whether this id was given to a call of this link that has ended. Else nobody ever had it. [any]
   [[nodiscard]] bool was_given(std::uint64_t id) const noexcept;
 
-  /// Ends every call whose deadline has passed, or, with now_ns = kNoDeadline, every call. [any]
+  /// Ends every call whose time is up. [any]
   template <class End>
   void take_expired(std::uint64_t now_ns, End&& end);
+  /// Ends every call. [any]
+  template <class End>
+  void take_all(End&& end);
   /// Ends every call now and for ever. Not from a callback that holds up a claim; there is none. [any]
   template <class End>
   void close(End&& end);
@@ -68,6 +72,7 @@ class PendingCalls {
     std::atomic<std::uint32_t> next{0};
     Call call;
   };
+  static constexpr std::uint64_t kNotBegun = ~kNoDeadline;  // In deadline_ns: what follows is a duration.
   static constexpr std::uint32_t kNone = ~std::uint32_t{0};
   static constexpr std::uint32_t kClosed = kNone - 1;
 
@@ -94,10 +99,27 @@ void PendingCalls::take_expired(std::uint64_t now_ns, End&& end) {
   for (std::size_t index = 0; index < capacity_; ++index) {
     Slot& slot = slots_[index];
     const std::uint64_t id = slot.id.load(std::memory_order_acquire);  // PUBLISHED
-    // A deadline of a later call in this slot may be read here; then the id is another one and take() fails.
-    if (id == 0 || slot.deadline_ns.load(std::memory_order_relaxed) > now_ns) continue;
+    if (id == 0) continue;
+    // A deadline of a later call in this slot may be read here; then the id is another one and take() fails, or the
+    // exchange gives that call the deadline it is due.
+    std::uint64_t deadline_ns = slot.deadline_ns.load(std::memory_order_relaxed);
+    if ((deadline_ns & kNotBegun) != 0) {
+      const std::uint64_t timeout_ns = deadline_ns & ~kNotBegun;
+      const std::uint64_t begun = timeout_ns > kNoDeadline - now_ns ? kNoDeadline : now_ns + timeout_ns;
+      slot.deadline_ns.compare_exchange_strong(deadline_ns, begun, std::memory_order_relaxed);
+      continue;
+    }
     Call call;
-    if (take(id, call)) end(call);
+    if (deadline_ns <= now_ns && take(id, call)) end(call);
+  }
+}
+
+template <class End>
+void PendingCalls::take_all(End&& end) {
+  for (std::size_t index = 0; index < capacity_; ++index) {
+    const std::uint64_t id = slots_[index].id.load(std::memory_order_acquire);  // PUBLISHED
+    Call call;
+    if (id != 0 && take(id, call)) end(call);
   }
 }
 
@@ -113,7 +135,7 @@ void PendingCalls::close(End&& end) {
     --claimed;
   }
   while (returned_after_close_.load(std::memory_order_acquire) < claimed) {
-    take_expired(kNoDeadline, end);
+    take_all(end);
     if (returned_after_close_.load(std::memory_order_acquire) < claimed) std::this_thread::yield();
   }
 }

@@ -23,13 +23,12 @@ constexpr int kLooks = 64;          // At the transport, before a clock is read 
 
 std::uint64_t count_of(nanoseconds duration) noexcept { return static_cast<std::uint64_t>(duration.count()); }
 
-/// Cheaper than an exact reading, and behind it by less than kClockLag.
+/// Cheaper than an exact reading, and behind it by some milliseconds.
 std::uint64_t coarse_now_ns() noexcept {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
   return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
 }
-constexpr std::uint64_t kClockLag = 10'000'000;  // One tick of the slowest kernel, 100 Hz.
 
 std::uint64_t later(std::uint64_t now_ns, nanoseconds timeout) noexcept {
   const std::uint64_t wait = count_of(timeout);
@@ -254,12 +253,11 @@ void ProxyCore::receive_until(Waiter& waiter, CallId id, nanoseconds timeout, st
   }
 }
 
-CallId ProxyCore::call_async(std::string_view method, std::span<const std::byte> request, CallCallback callback,
+CallId ProxyCore::call_async(std::string_view method, std::span<const std::byte> request, CallCallback&& callback,
                              const CallOptions& options) {
   const Visit visit(*this);
-  std::uint64_t deadline_ns = later(coarse_now_ns() + kClockLag, timeout_of(options));
   Call call{nullptr, std::move(callback), start_time()};
-  const CallId id = pending_.add(std::move(call), deadline_ns);
+  const CallId id = pending_.add(std::move(call), count_of(timeout_of(options)));
   if (id == 0) {
     finish(call, refusal());
     return 0;
@@ -270,6 +268,7 @@ CallId ProxyCore::call_async(std::string_view method, std::span<const std::byte>
   message.id = id;
   message.subject = method;
   message.payload = request;
+  std::uint64_t deadline_ns = 0;
   const TransportResult<> sent = send(message, options, deadline_ns, visit.nested());
   if (!sent && pending_.take(id, call)) {
     finish(call, {CallStatus::NOT_SENT, sent.error, 0, sent.error_message, {}});
@@ -367,7 +366,7 @@ void ProxyCore::on_peer(const PeerEvent& event) {
   const Visit visit(*this);
   if (event.kind != PeerEvent::Kind::DISCONNECTED) return;
   const CallReply lost{CallStatus::UNKNOWN, event.reason, 0, "the link ended before the answer came", {}};
-  pending_.take_expired(PendingCalls::kNoDeadline, [&](Call& call) { finish(call, lost); });
+  pending_.take_all([&](Call& call) { finish(call, lost); });
   pending_.renew_key();
 }
 
@@ -434,7 +433,7 @@ void ProxyCore::expire_if_due() {
   const std::uint64_t now = coarse_now_ns();
   if (now - last_expiry_ns_ < count_of(kTick)) return;
   last_expiry_ns_ = now;
-  expire(now);
+  expire(monotonic_now_ns());
 }
 
 /// The timer looks every kTick while calls are in flight. One that falls asleep just when a call is made is woken by

@@ -28,7 +28,7 @@ class ProxyCore : public std::enable_shared_from_this<ProxyCore> {
   TransportResult<> start();
   CallResult<void> call(std::string_view method, std::span<const std::byte> request, ServiceProxy::Reader reader,
                         const CallOptions& options);
-  CallId call_async(std::string_view method, std::span<const std::byte> request, CallCallback callback,
+  CallId call_async(std::string_view method, std::span<const std::byte> request, CallCallback&& callback,
                     const CallOptions& options);
   TransportResult<> call_one_way(std::string_view method, std::span<const std::byte> request,
                                  const CallOptions& options);

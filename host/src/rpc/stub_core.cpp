@@ -139,14 +139,18 @@ void StubCore::on_message(const MessageView& message) {
     (void)refuse(caller_of(message), Refusal::STOPPING, "the service is stopping");
     return;
   }
-  const std::uint64_t deadline_ns =
-      message.time_left.said()
-          ? coarse_now_ns() + static_cast<std::uint64_t>(nanoseconds(message.time_left.duration()).count())
-          : 0;
+  const std::uint64_t deadline_ns = deadline_of(message);
   method->calls.add(true);
   if (method->run_on == RunOn::POOL) return run_on_pool(*method, message, deadline_ns);
   IncomingCall call(*this, message, deadline_ns, false);
   run(*method, call);
+}
+
+/// 0: not said. What lies in one burst has come together, however long the handlers before it take.
+std::uint64_t StubCore::deadline_of(const MessageView& request) noexcept {
+  if (!request.time_left.said()) return 0;
+  if (burst_ns_ == 0 || !polled_) burst_ns_ = coarse_now_ns();
+  return burst_ns_ + static_cast<std::uint64_t>(nanoseconds(request.time_left.duration()).count());
 }
 
 void StubCore::run(Method& method, IncomingCall& call) {
@@ -290,6 +294,7 @@ void StubCore::give_turn_back() {
 std::size_t StubCore::receive(std::size_t limit) {
   const bool batch = options_.batch_replies && limit > 1;
   if (batch) batching_.store(true, kRelaxed);
+  burst_ns_ = 0;
   const std::size_t handled = transport_.poll([this](const MessageView& message) { on_message(message); }, limit);
   if (batch) {
     batching_.store(false, kRelaxed);

@@ -63,6 +63,7 @@ class StubCore : public std::enable_shared_from_this<StubCore> {
   void run(Method& method, IncomingCall& call);
   void run_on_pool(Method& method, const MessageView& request, std::uint64_t deadline_ns);
   void run_job(WorkerPool::Job& job);
+  [[nodiscard]] std::uint64_t deadline_of(const MessageView& request) noexcept;
   void introspect(const Caller& caller);
   TransportResult<> send(const Caller& caller, MessageView& answer);
   void answer_lost(const Caller& caller, const TransportResult<>& sent);
@@ -84,7 +85,9 @@ class StubCore : public std::enable_shared_from_this<StubCore> {
   std::unique_ptr<WorkerPool> pool_;
   bool started_ = false;
 
-  Method* last_method_ = nullptr;  // Of who receives.
+  // Of who receives.
+  Method* last_method_ = nullptr;
+  std::uint64_t burst_ns_ = 0;  // When the burst came that is being handled; 0: not looked at yet.
   std::atomic<bool> batching_{false};
   std::atomic<bool> receiving_{false};  // Receive::POLL: some thread has the turn.
   std::atomic<bool> stopping_{false};

@@ -72,9 +72,10 @@ TEST(PendingCalls, OnlyCallsWhoseTimeIsUpExpire) {
   const auto later = calls.add({}, 200);
   const auto never = calls.add({});
   int ended = 0;
-  calls.take_expired(99, [&](PendingCalls::Call&) { ++ended; });
+  calls.take_expired(1000, [&](PendingCalls::Call&) { ++ended; });  // Their time begins.
+  calls.take_expired(1099, [&](PendingCalls::Call&) { ++ended; });
   EXPECT_EQ(ended, 0);
-  calls.take_expired(100, [&](PendingCalls::Call&) { ++ended; });
+  calls.take_expired(1100, [&](PendingCalls::Call&) { ++ended; });
   EXPECT_EQ(ended, 1);
   PendingCalls::Call call;
   EXPECT_FALSE(calls.take(soon, call));
