@@ -81,6 +81,54 @@ TEST_F(Service, EchoesOverEveryTransportToTheClientThatAsked) {
       << service.errors();
 }
 
+TEST_F(Service, AnswersTheCommandCall) {
+  const std::string file = config();
+  Program service(folder_, "service", {"run", file});
+  ASSERT_TRUE(service.wait_for_output("\nready\n")) << service.errors();
+  for (const char* name : {"socket", "memory"}) {
+    const auto call = [&](std::vector<std::string> words, Streams streams = {}) {
+      words.insert(words.begin(), {"call", file, "--transport", name});
+      return run(folder_, words, streams);
+    };
+    const auto echo = call({"echo", "hello there"});
+    EXPECT_EQ(echo.code, 0) << echo.errors;
+    EXPECT_EQ(echo.output, "hello there");
+    EXPECT_EQ(call({"echo"}).output, "");
+    EXPECT_EQ(call({"checksum", "123456789"}).output, "cbf43926");
+    const std::string data = folder_.write_noise("data", 5000);
+    EXPECT_EQ(call({"echo", "@" + data}).output, read_file(data));
+    EXPECT_EQ(call({"echo", "-"}, Streams{.input = data}).output, read_file(data));
+    EXPECT_GT(std::stoll(call({"time"}).output), 1'700'000'000'000'000);
+    EXPECT_TRUE(contains(call({"cdmf.introspect"}).output, "\"health\":\"serving\""));
+
+    const auto missing = call({"ecko"});
+    EXPECT_EQ(missing.code, 1);
+    EXPECT_TRUE(contains(missing.errors, "NOT_SENT: UNSUPPORTED") && contains(missing.errors, "did you mean 'echo'"))
+        << missing.errors;
+    EXPECT_TRUE(contains(call({"echo", "@/no/such/file"}).errors, "'/no/such/file'"));
+    const auto large = call({"echo", "@" + folder_.write_noise("large", 100'000)});
+    EXPECT_EQ(large.code, 1);
+    EXPECT_TRUE(contains(large.errors, "BUFFER_OVERFLOW")) << large.errors;
+    for (const char* timeout : {"5", "0", "soon", "-1s"}) {
+      const auto wrong = call({"echo", std::string("--timeout=") + timeout});
+      EXPECT_EQ(wrong.code, 2) << timeout;
+      EXPECT_TRUE(contains(wrong.errors, "--timeout")) << wrong.errors;
+    }
+  }
+  const auto several = run(folder_, {"call", file, "echo"});
+  EXPECT_EQ(several.code, 2);
+  EXPECT_TRUE(contains(several.errors, "--transport")) << several.errors;
+  const auto local = run(folder_, {"call", file, "echo", "--transport", "local"});
+  EXPECT_EQ(local.code, 1);
+  EXPECT_TRUE(contains(local.errors, "UNSUPPORTED")) << local.errors;
+}
+
+TEST_F(Service, ACallThatNobodyAnswersSaysWhereItLooked) {
+  const auto nobody = run(folder_, {"call", config(), "echo", "--transport", "memory"});
+  EXPECT_EQ(nobody.code, 1);
+  EXPECT_TRUE(contains(nobody.errors, "ENDPOINT_NOT_FOUND")) << nobody.errors;
+}
+
 TEST_F(Service, StopsOnEitherSignalWithClientsConnectedAndCanStartAgain) {
   const std::string file = config();
   auto host = Host::load(file);

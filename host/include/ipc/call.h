@@ -31,7 +31,8 @@ struct CallOptions {
   CallOptions(std::chrono::duration<Rep, Period> wait) noexcept  // NOLINT(google-explicit-constructor): see above.
       : timeout(std::chrono::duration_cast<std::chrono::nanoseconds>(wait)) {}
 
-  std::optional<std::chrono::nanoseconds> timeout{};  ///< more than 0; unset: ProxyOptions::timeout
+  /// More than 0, else the call is NOT_SENT, INVALID_ARGUMENT; unset: ProxyOptions::timeout.
+  std::optional<std::chrono::nanoseconds> timeout{};
   bool flush = true;  ///< false, callAsync and callOneWay only: sent with the next flush() or flushing call
 };
 

@@ -13,12 +13,12 @@
 //            callbacks, except where said. Receive::POLL: a calling thread receives for itself and, while it waits, for
 //            the others; with none waiting, call poll() for the callbacks to run. With Senders::ONE as well, all of it
 //            is one thread's business and nothing is locked: the fast path.
-// Callbacks  may make asynchronous calls, which then do not wait for room, and may stop or destroy the proxy. call() in
-// a
-//            callback would wait for itself: NOT_SENT, UNSUPPORTED. What they throw is counted.
+// Callbacks  may make asynchronous calls, which then do not wait for room, and may stop or destroy the proxy. A call()
+//            in a callback would wait for itself: NOT_SENT, UNSUPPORTED. What they throw is counted.
 // fork       As with a Transport: not in the child.
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <future>
 #include <memory>
 #include <string>
@@ -79,7 +79,7 @@ class ServiceProxy {
   ~ServiceProxy();  ///< stop()
 
   /// Starts and connects the transport, as far as that has not been done. Outcomes as Transport::connect();
-  /// INVALID_ARGUMENT for a server.
+  /// INVALID_ARGUMENT for a server; INVALID_CONFIG when ProxyOptions are out of range.
   TransportResult<> start();
 
   // ---- Calls that wait ----------------------------------------------------------------------------------------------

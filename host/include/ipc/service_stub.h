@@ -8,10 +8,9 @@
 //   stub.start();
 //
 // Threads    RunOn::RECEIVER: handlers run where messages are received, one at a time: on the Transport's I/O thread,
-// or
-//            in poll() and serve() with Receive::POLL. RunOn::POOL: on one of a few threads, the request copied; needs
-//            Senders::MANY. Either may defer() its answer to any thread (with Senders::ONE only to that of the
-//            receiver).
+//            or in poll() and serve() with Receive::POLL. RunOn::POOL: on one of a few threads, the request copied;
+//            needs Senders::MANY. Either may defer() its answer to any thread (with Senders::ONE only to the
+//            receiver's).
 // Handlers   answer once. What they throw is the answer: APPLICATION_ERROR with the text, and the code of an
 //            ApplicationError. They may call other services, and stop or destroy their stub: then their own answer is
 //            still sent. A call that nobody answers is answered with an error when it is dropped.
@@ -115,8 +114,8 @@ class IncomingCall {
 enum class RunOn { RECEIVER, POOL };
 
 struct StubOptions {
-  unsigned pool_threads = 4;                                                ///< started when a method runs on the pool
-  std::size_t pool_queue = 256;                                             ///< calls that wait for a thread of it
+  unsigned pool_threads = 4;     ///< 1 … 1024, started when a method runs on the pool
+  std::size_t pool_queue = 256;  ///< calls that wait for a thread of it
   std::chrono::nanoseconds reply_timeout = std::chrono::milliseconds(100);  ///< for room in the transport
   /// Receive::POLL: answers to the requests of one poll() are published together after the last. More calls per second,
   /// but the first answer waits for the last handler: for handlers that take less than a microsecond.
@@ -161,7 +160,8 @@ class ServiceStub {
   TransportResult<> on(std::string method, Function function, RunOn run_on = RunOn::RECEIVER);
 
   /// From here on calls are answered: starts and connects the transport, as far as that has not been done. Outcomes as
-  /// Transport::connect(); INVALID_CONFIG: a method wants the pool and the transport has Senders::ONE.
+  /// Transport::connect(); INVALID_CONFIG: a method wants the pool and the transport has Senders::ONE,
+  /// or StubOptions are out of range.
   TransportResult<> start();
 
   /// Receive::POLL: handles what has come, at most limit messages, and never waits. One thread at a time.

@@ -95,6 +95,13 @@ void ProxyCore::attach() {
 
 TransportResult<> ProxyCore::start() {
   if (stopped_) return {TransportError::CONNECTION_CLOSED, "this proxy was stopped; make a new one"};
+  if (options_.timeout <= 0ns) {
+    return {TransportError::INVALID_CONFIG, "ProxyOptions::timeout must be more than 0: every call has a deadline"};
+  }
+  if (options_.max_in_flight == 0 || options_.max_in_flight > PendingCalls::kCapacityMax) {
+    return {TransportError::INVALID_CONFIG, "ProxyOptions::max_in_flight is " + std::to_string(options_.max_in_flight) +
+                                                ", and may be 1 to " + std::to_string(PendingCalls::kCapacityMax)};
+  }
   const TransportState state = transport_.getState();
   if (state == TransportState::UNINITIALIZED) {
     return {TransportError::NOT_INITIALIZED, "a proxy is made from a Transport after its init()"};
@@ -110,7 +117,24 @@ TransportResult<> ProxyCore::start() {
 }
 
 nanoseconds ProxyCore::timeout_of(const CallOptions& options) const noexcept {
-  return std::max<nanoseconds>(options.timeout.value_or(options_.timeout), 1ns);
+  return options.timeout.value_or(options_.timeout);
+}
+
+/// What is wrong with the call whatever the transport does.
+inline std::optional<CallReply> ProxyCore::refuse_at_once(const CallOptions& options,
+                                                          bool waits_inside) const noexcept {
+  CallReply refused{CallStatus::NOT_SENT, TransportError::SUCCESS, 0, {}, {}};
+  if (waits_inside) [[unlikely]] {
+    refused.error = TransportError::UNSUPPORTED;
+    refused.text = "a call that waits, in a callback of the same proxy, would wait for itself; use callAsync";
+    return refused;
+  }
+  if (options.timeout && *options.timeout <= 0ns) [[unlikely]] {
+    refused.error = TransportError::INVALID_ARGUMENT;
+    refused.text = "the time-out of a call must be more than 0";
+    return refused;
+  }
+  return std::nullopt;
 }
 
 /// 0: not measured. The clock costs as much as a tenth of a call over shared memory.
@@ -162,14 +186,9 @@ TransportResult<> ProxyCore::send_between_replies(const MessageView& message, Se
 CallResult<void> ProxyCore::call(std::string_view method, std::span<const std::byte> request,
                                  ServiceProxy::Reader reader, const CallOptions& options) {
   const Visit visit(*this);
-  if (visit.nested()) {
-    CallReply own{CallStatus::NOT_SENT,
-                  TransportError::UNSUPPORTED,
-                  0,
-                  "a call that waits, in a callback of the same proxy, would wait for itself; use callAsync",
-                  {}};
-    count(own);
-    return CallResult<void>(own);
+  if (const auto refused = refuse_at_once(options, visit.nested())) {
+    count(*refused);
+    return CallResult<void>(*refused);
   }
   Waiter waiter;
   waiter.context = reader.context;
@@ -257,6 +276,10 @@ CallId ProxyCore::call_async(std::string_view method, std::span<const std::byte>
                              const CallOptions& options) {
   const Visit visit(*this);
   Call call{nullptr, std::move(callback), start_time()};
+  if (const auto refused = refuse_at_once(options, false)) {
+    finish(call, *refused);
+    return 0;
+  }
   const CallId id = pending_.add(std::move(call), count_of(timeout_of(options)));
   if (id == 0) {
     finish(call, refusal());
@@ -290,6 +313,10 @@ bool ProxyCore::cancel(CallId id) {
 TransportResult<> ProxyCore::call_one_way(std::string_view method, std::span<const std::byte> request,
                                           const CallOptions& options) {
   const Visit visit(*this);
+  if (const auto refused = refuse_at_once(options, false)) {
+    one_way_not_sent_.add(exclusive_);
+    return {refused->error, std::string(refused->text)};
+  }
   MessageView message;
   message.flags = kOneWay;
   message.subject = method;

@@ -48,6 +48,7 @@ class ProxyCore : public std::enable_shared_from_this<ProxyCore> {
  private:
   using Call = PendingCalls::Call;
 
+  [[nodiscard]] std::optional<CallReply> refuse_at_once(const CallOptions& options, bool waits_inside) const noexcept;
   [[nodiscard]] std::chrono::nanoseconds timeout_of(const CallOptions& options) const noexcept;
   [[nodiscard]] CallReply refusal() const noexcept;
   TransportResult<> send(MessageView& message, const CallOptions& options, std::uint64_t& deadline_ns, bool inside);

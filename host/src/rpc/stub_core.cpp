@@ -19,6 +19,7 @@ using namespace std::chrono_literals;
 using std::chrono::nanoseconds;
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr unsigned kPoolThreadsMax = 1024;
 constexpr int kLooks = 64;  // At the transport, before a wait is set up.
 
 /// A request's arrival is read from the cheap clock: exact enough for what is rounded up by an eighth anyway.
@@ -83,10 +84,13 @@ TransportResult<> StubCore::start() {
     return {TransportError::INVALID_CONFIG,
             "a method runs on the pool, whose threads answer by themselves: that needs Senders::MANY"};
   }
+  if (pooled && (options_.pool_threads == 0 || options_.pool_threads > kPoolThreadsMax || options_.pool_queue == 0)) {
+    return {TransportError::INVALID_CONFIG, "StubOptions: a pool has 1 to " + std::to_string(kPoolThreadsMax) +
+                                                " threads (pool_threads) and room for a call (pool_queue)"};
+  }
   if (pooled && pool_ == nullptr) {
     pool_ = std::make_unique<WorkerPool>(
-        std::max(1u, options_.pool_threads), options_.pool_queue, [this](WorkerPool::Job& job) { run_job(job); },
-        shared_from_this());
+        options_.pool_threads, options_.pool_queue, [this](WorkerPool::Job& job) { run_job(job); }, shared_from_this());
   }
   if (!std::exchange(started_, true)) attach();
   if (state == TransportState::INITIALIZED) {

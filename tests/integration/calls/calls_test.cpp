@@ -82,6 +82,16 @@ TEST_F(Calls, TooLargeARequestOrReplyIsRefusedAndTheNextCallWorks) {
   EXPECT_TRUE(proxy().call("big", "60000").success());
 }
 
+TEST_F(Calls, ACallWithoutTimeIsNotSent) {
+  for (const auto timeout : {0ns, -1ns}) {
+    const auto waiting = proxy().call("echo", "", timeout);
+    EXPECT_EQ(waiting.status, CallStatus::NOT_SENT);
+    EXPECT_EQ(waiting.error, TransportError::INVALID_ARGUMENT);
+    EXPECT_EQ(get(proxy(), proxy().callAsync("echo", "", timeout)).error, TransportError::INVALID_ARGUMENT);
+    EXPECT_EQ(proxy().callOneWay("count", "", timeout).error, TransportError::INVALID_ARGUMENT);
+  }
+}
+
 TEST_F(Calls, AnAnswerMayComeLaterFromAnyThread) { EXPECT_EQ(text(proxy().call("later", "20")), "later"); }
 
 TEST_F(Calls, TheDeadlineEndsACallAndItsLateReplyIsCounted) {

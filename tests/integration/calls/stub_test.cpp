@@ -68,6 +68,27 @@ TEST_F(Stub, WithOneSenderHasNoPool) {
   EXPECT_EQ(stub_->start().error, TransportError::INVALID_CONFIG);
 }
 
+TEST_F(Stub, OptionsOutOfRangeAreRefused) {
+  StubOptions options;
+  options.pool_threads = 0;
+  make(options);
+  ASSERT_TRUE(stub_
+                  ->on(
+                      "pooled", [](IncomingCall&) {}, RunOn::POOL)
+                  .success());
+  EXPECT_EQ(stub_->start().error, TransportError::INVALID_CONFIG);
+  for (const std::size_t in_flight : {std::size_t{0}, (std::size_t{1} << 20) + 1}) {
+    ProxyOptions wrong;
+    wrong.max_in_flight = in_flight;
+    ServiceProxy proxy(make_transport(Role::CLIENT, endpoint_, subject().receive), wrong);
+    EXPECT_EQ(proxy.start().error, TransportError::INVALID_CONFIG) << in_flight;
+  }
+  ProxyOptions never;
+  never.timeout = 0s;
+  ServiceProxy proxy(make_transport(Role::CLIENT, endpoint_, subject().receive), never);
+  EXPECT_EQ(proxy.start().error, TransportError::INVALID_CONFIG);
+}
+
 TEST_F(Stub, AProxyOverAServerIsRefused) {
   ServiceProxy proxy(make_transport(Role::SERVER, endpoint_, subject().receive));
   EXPECT_EQ(proxy.start().error, TransportError::INVALID_ARGUMENT);
