@@ -155,13 +155,13 @@ CallReply ProxyCore::refusal() const noexcept {
 // ---- Sending ----------------------------------------------------------------------------------------------------
 
 /// deadline_ns  0: not computed yet, as a send that finds room needs none.
-TransportResult<> ProxyCore::send(MessageView& message, const CallOptions& options, std::uint64_t& deadline_ns,
-                                  bool inside) {
+TransportResult<> ProxyCore::send(MessageView& message, const CallOptions& options, bool flush,
+                                  std::uint64_t& deadline_ns, bool inside) {
   const nanoseconds timeout = timeout_of(options);
   message.type = MessageType::REQUEST;
   message.time_left = options.timeout ? TimeLeft::of(timeout) : default_time_left_;
   // Where only this thread can make room, by handling replies, it does not wait in the transport.
-  SendOptions how{.timeout = inside || polled_ ? 0ns : timeout, .flush = options.flush};
+  SendOptions how{.timeout = inside || polled_ ? 0ns : timeout, .flush = flush};
   TransportResult<> sent = transport_.send(message, how);
   if (sent.error != TransportError::BUFFER_FULL || inside || !polled_) [[likely]]
     return sent;
@@ -190,7 +190,7 @@ CallResult<void> ProxyCore::call(std::string_view method, std::span<const std::b
     count(*refused);
     return CallResult<void>(*refused);
   }
-  Waiter waiter;
+  Waiter waiter(exclusive_);
   waiter.context = reader.context;
   waiter.read = reader.read;
   const CallId id = pending_.add({&waiter, {}, start_time()});
@@ -205,9 +205,7 @@ CallResult<void> ProxyCore::call(std::string_view method, std::span<const std::b
   message.payload = request;
   const nanoseconds timeout = timeout_of(options);
   std::uint64_t deadline_ns = polled_ ? 0 : later(monotonic_now_ns(), timeout);
-  CallOptions flushed = options;
-  flushed.flush = true;
-  const TransportResult<> sent = send(message, flushed, deadline_ns, false);
+  const TransportResult<> sent = send(message, options, true, deadline_ns, false);
   Call failed;
   if (!sent && pending_.take(id, failed)) {
     finish(failed, {CallStatus::NOT_SENT, sent.error, 0, sent.error_message, {}});
@@ -292,7 +290,7 @@ CallId ProxyCore::call_async(std::string_view method, std::span<const std::byte>
   message.subject = method;
   message.payload = request;
   std::uint64_t deadline_ns = 0;
-  const TransportResult<> sent = send(message, options, deadline_ns, visit.nested());
+  const TransportResult<> sent = send(message, options, options.flush, deadline_ns, visit.nested());
   if (!sent && pending_.take(id, call)) {
     finish(call, {CallStatus::NOT_SENT, sent.error, 0, sent.error_message, {}});
     if (!visit.nested()) receive_if_nobody_does();
@@ -323,7 +321,7 @@ TransportResult<> ProxyCore::call_one_way(std::string_view method, std::span<con
   message.payload = request;
   std::uint64_t deadline_ns = 0;
   TransportResult<> sent = stopped_ ? TransportResult<>(TransportError::CONNECTION_CLOSED, "the proxy was stopped")
-                                    : send(message, options, deadline_ns, visit.nested());
+                                    : send(message, options, options.flush, deadline_ns, visit.nested());
   (sent ? one_way_sent_ : one_way_not_sent_).add(exclusive_);
   if (!sent && !visit.nested()) receive_if_nobody_does();
   return sent;
@@ -418,11 +416,13 @@ void ProxyCore::count(const CallReply& reply) noexcept {
 }
 
 /// The one place where calls end, by the one who took this call.
-void ProxyCore::finish(Call& call, CallReply reply) {
+void ProxyCore::finish(Call& call, const CallReply& reply) {
   Waiter* const waiter = call.waiter;
   if (waiter != nullptr && reply.success()) {
     try {
-      if (!waiter->read(waiter->context, reply.payload)) reply = ServiceProxy::malformed(reply.payload);
+      if (!waiter->read(waiter->context, reply.payload)) {
+        return finish(call, ServiceProxy::malformed(reply.payload));  // No reply any more: read() is not called again.
+      }
     } catch (...) {
       waiter->thrown = std::current_exception();
     }

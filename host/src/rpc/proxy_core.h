@@ -51,7 +51,8 @@ class ProxyCore : public std::enable_shared_from_this<ProxyCore> {
   [[nodiscard]] std::optional<CallReply> refuse_at_once(const CallOptions& options, bool waits_inside) const noexcept;
   [[nodiscard]] std::chrono::nanoseconds timeout_of(const CallOptions& options) const noexcept;
   [[nodiscard]] CallReply refusal() const noexcept;
-  TransportResult<> send(MessageView& message, const CallOptions& options, std::uint64_t& deadline_ns, bool inside);
+  TransportResult<> send(MessageView& message, const CallOptions& options, bool flush, std::uint64_t& deadline_ns,
+                         bool inside);
   TransportResult<> send_between_replies(const MessageView& message, SendOptions options, std::uint64_t deadline_ns);
   void wait_parked(Waiter& waiter, CallId id, std::uint64_t deadline_ns);
   void wait_polling(Waiter& waiter, CallId id, std::chrono::nanoseconds timeout, std::uint64_t deadline_ns);
@@ -62,7 +63,7 @@ class ProxyCore : public std::enable_shared_from_this<ProxyCore> {
 
   void on_message(const MessageView& message);
   void on_peer(const PeerEvent& event);
-  void finish(Call& call, CallReply reply);
+  void finish(Call& call, const CallReply& reply);
   void count(const CallReply& reply) noexcept;
   void expire(std::uint64_t now_ns);
   void expire_if_due();

@@ -27,6 +27,9 @@ struct Parking {
 /// On the stack of call(). Who took the call writes `result` and `thrown`, then calls end().
 /// Edge ENDED  done store(release) -> ended(acquire).
 struct Waiter {
+  /// alone  The caller receives for itself, and no other thread ends calls.
+  explicit Waiter(bool alone) : parking_(alone ? nullptr : &Parking::mine()) {}
+
   CallResult<void> result;
   std::exception_ptr thrown;  // By the reader of the reply.
   void* context = nullptr;
@@ -35,40 +38,42 @@ struct Waiter {
   [[nodiscard]] bool ended() const noexcept { return done_.load(std::memory_order_acquire); }  // ENDED
 
   void end() {
-    if (&parking_ == &Parking::mine()) {
+    if (parking_ == nullptr || parking_ == &Parking::mine()) {
       done_.store(true, std::memory_order_relaxed);  // The caller receives for itself.
       return;
     }
-    const std::lock_guard lock(parking_.mutex);
+    const std::lock_guard lock(parking_->mutex);
     done_.store(true, std::memory_order_release);  // ENDED
-    parking_.changed.notify_one();  // With the lock: when the caller can have it, this thread needs the waiter no more.
+    parking_->changed
+        .notify_one();  // With the lock: when the caller can have it, this thread needs the waiter no more.
   }
 
   /// Sleeps until the end, its turn, or the deadline on the monotonic clock.
   void park(std::uint64_t deadline_ns) {
     const std::chrono::steady_clock::time_point until{std::chrono::nanoseconds(
         static_cast<std::int64_t>(std::min<std::uint64_t>(deadline_ns, std::uint64_t{1} << 62)))};
-    std::unique_lock lock(parking_.mutex);
-    parking_.changed.wait_until(lock, until, [this] { return ended() || has_turn_; });
+    std::unique_lock lock(parking_->mutex);
+    parking_->changed.wait_until(lock, until, [this] { return ended() || has_turn_; });
   }
   void park() {
-    std::unique_lock lock(parking_.mutex);
-    parking_.changed.wait(lock, [this] { return ended(); });
+    if (parking_ == nullptr) return;  // Nobody else could have taken the call: it has ended.
+    std::unique_lock lock(parking_->mutex);
+    parking_->changed.wait(lock, [this] { return ended(); });
   }
   /// After ended() was seen without the lock: another thread may still be in end().
-  void let_go() { const std::lock_guard lock(parking_.mutex); }
+  void let_go() { const std::lock_guard lock(parking_->mutex); }
 
  private:
   friend class Turn;
   void give_turn() {
-    const std::lock_guard lock(parking_.mutex);
+    const std::lock_guard lock(parking_->mutex);
     has_turn_ = true;
-    parking_.changed.notify_one();
+    parking_->changed.notify_one();
   }
 
-  Parking& parking_ = Parking::mine();
+  Parking* const parking_;
   std::atomic<bool> done_{false};
-  bool has_turn_ = false;  // Guarded by the mutex of parking_.
+  bool has_turn_ = false;  // Guarded by the mutex of *parking_.
 };
 
 /// Who receives (Receive::POLL): one thread at a time. Whoever leaves gives the turn to the one that waits longest.
