@@ -68,13 +68,11 @@ class DeferredCall {
 /// One call, while its handler runs. What its views show is gone afterwards.
 class IncomingCall {
  public:
-  [[nodiscard]] std::string_view method() const noexcept { return method_; }
-  [[nodiscard]] std::span<const std::byte> payload() const noexcept { return payload_; }
-  [[nodiscard]] std::string_view text() const noexcept {
-    return {reinterpret_cast<const char*>(payload_.data()), payload_.size()};
-  }
-  [[nodiscard]] PeerId peer() const noexcept { return peer_; }
-  [[nodiscard]] bool one_way() const noexcept { return one_way_; }  ///< nobody waits for an answer
+  [[nodiscard]] std::string_view method() const noexcept { return request_.subject; }
+  [[nodiscard]] std::span<const std::byte> payload() const noexcept { return request_.payload; }
+  [[nodiscard]] std::string_view text() const noexcept { return request_.text(); }
+  [[nodiscard]] PeerId peer() const noexcept { return request_.peer; }
+  [[nodiscard]] bool one_way() const noexcept;  ///< nobody waits for an answer
   /// How long the caller still waits, counted from the arrival of the request: its way here is not seen. 0: no longer.
   /// nanoseconds::max(): it did not say.
   [[nodiscard]] std::chrono::nanoseconds remaining() const noexcept;
@@ -101,14 +99,10 @@ class IncomingCall {
   TransportResult<> answer(Answer&& send);
 
   rpc::StubCore& core_;
-  std::string_view method_;
-  std::span<const std::byte> payload_;
-  PeerId peer_;
-  std::uint64_t id_;
+  const MessageView& request_;
   std::uint64_t deadline_ns_;  // 0: not said.
-  bool one_way_;
-  bool pooled_;            // The stub may have ended meanwhile.
-  bool answered_ = false;  // Or deferred.
+  bool pooled_;                // The stub may have ended meanwhile.
+  bool answered_ = false;      // Or deferred.
 };
 
 enum class RunOn { RECEIVER, POOL };

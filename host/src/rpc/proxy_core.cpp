@@ -368,13 +368,49 @@ TransportResult<> ProxyCore::await(nanoseconds timeout) {
   return waited;
 }
 
+// Calls end in these two, by the one who took the call.
+
+inline void ProxyCore::finish_with_reply(Call& call, std::span<const std::byte> payload) {
+  Waiter* const waiter = call.waiter;
+  if (waiter != nullptr) {
+    try {
+      if (!waiter->read(waiter->context, payload)) return finish(call, ServiceProxy::malformed(payload));
+    } catch (...) {
+      waiter->thrown = std::current_exception();
+    }
+  }
+  if (call.started_ns != 0) latencies_.record(monotonic_now_ns() - call.started_ns);
+  if (waiter == nullptr) return finish(call, {CallStatus::REPLY, TransportError::SUCCESS, 0, {}, payload});
+  replies_.add(exclusive_);
+  waiter->result.status = CallStatus::REPLY;
+  waiter->end();
+}
+
+void ProxyCore::finish(Call& call, const CallReply& reply) {
+  count(reply);
+  if (call.waiter != nullptr) {
+    CallResult<void>& result = call.waiter->result;
+    result.status = reply.status;
+    result.error = reply.error;
+    result.code = reply.code;
+    result.error_message = reply.text;
+    return call.waiter->end();
+  }
+  if (call.callback == nullptr) return;
+  try {
+    call.callback(reply);
+  } catch (...) {
+    callback_errors_.add(exclusive_);
+  }
+}
+
 void ProxyCore::on_message(const MessageView& message) {
   if (message.type == MessageType::RESPONSE || message.type == MessageType::ERROR) {
     Call call;
     if (pending_.take(message.id, call)) [[likely]] {
-      return finish(call, message.type == MessageType::RESPONSE
-                              ? CallReply{CallStatus::REPLY, TransportError::SUCCESS, 0, {}, message.payload}
-                              : refused(message));
+      if (message.type == MessageType::RESPONSE) [[likely]]
+        return finish_with_reply(call, message.payload);
+      return finish(call, refused(message));
     }
     (pending_.was_given(message.id) ? late_replies_ : forged_replies_).add(exclusive_);
     return;
@@ -412,36 +448,6 @@ void ProxyCore::count(const CallReply& reply) noexcept {
   }
   if (reply.error == TransportError::TIMEOUT || reply.error == TransportError::BUFFER_FULL) {
     timeouts_.add(exclusive_);
-  }
-}
-
-/// The one place where calls end, by the one who took this call.
-void ProxyCore::finish(Call& call, const CallReply& reply) {
-  Waiter* const waiter = call.waiter;
-  if (waiter != nullptr && reply.success()) {
-    try {
-      if (!waiter->read(waiter->context, reply.payload)) {
-        return finish(call, ServiceProxy::malformed(reply.payload));  // No reply any more: read() is not called again.
-      }
-    } catch (...) {
-      waiter->thrown = std::current_exception();
-    }
-  }
-  count(reply);
-  if (call.started_ns != 0 && reply.success()) latencies_.record(monotonic_now_ns() - call.started_ns);
-  if (waiter != nullptr) {
-    waiter->result.status = reply.status;
-    waiter->result.error = reply.error;
-    waiter->result.code = reply.code;
-    if (!reply.text.empty()) waiter->result.error_message = reply.text;
-    waiter->end();
-    return;
-  }
-  if (call.callback == nullptr) return;
-  try {
-    call.callback(reply);
-  } catch (...) {
-    callback_errors_.add(exclusive_);
   }
 }
 

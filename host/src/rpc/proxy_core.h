@@ -63,6 +63,7 @@ class ProxyCore : public std::enable_shared_from_this<ProxyCore> {
 
   void on_message(const MessageView& message);
   void on_peer(const PeerEvent& event);
+  void finish_with_reply(Call& call, std::span<const std::byte> payload);
   void finish(Call& call, const CallReply& reply);
   void count(const CallReply& reply) noexcept;
   void expire(std::uint64_t now_ns);

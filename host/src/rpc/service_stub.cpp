@@ -23,14 +23,9 @@ TransportResult<> answered_before() {
 
 IncomingCall::IncomingCall(rpc::StubCore& core, const MessageView& request, std::uint64_t deadline_ns,
                            bool pooled) noexcept
-    : core_(core),
-      method_(request.subject),
-      payload_(request.payload),
-      peer_(request.peer),
-      id_(request.id),
-      deadline_ns_(deadline_ns),
-      one_way_((request.flags & rpc::kOneWay) != 0),
-      pooled_(pooled) {}
+    : core_(core), request_(request), deadline_ns_(deadline_ns), pooled_(pooled) {}
+
+bool IncomingCall::one_way() const noexcept { return (request_.flags & rpc::kOneWay) != 0; }
 
 std::chrono::nanoseconds IncomingCall::remaining() const noexcept { return time_until(deadline_ns_); }
 
@@ -38,7 +33,7 @@ template <class Answer>
 TransportResult<> IncomingCall::answer(Answer&& send) {
   if (answered_) return answered_before();
   answered_ = true;
-  const rpc::StubCore::Caller caller{peer_, id_, one_way_};
+  const rpc::StubCore::Caller caller{request_.peer, request_.id, one_way()};
   if (!pooled_) return send(caller);
   return core_.answer_elsewhere([&] { return send(caller); });
 }
@@ -60,10 +55,10 @@ DeferredCall IncomingCall::defer() {
   if (answered_) return later;
   answered_ = true;
   later.core_ = core_.shared_from_this();
-  later.peer_ = peer_;
-  later.id_ = id_;
+  later.peer_ = request_.peer;
+  later.id_ = request_.id;
   later.deadline_ns_ = deadline_ns_;
-  later.one_way_ = one_way_;
+  later.one_way_ = one_way();
   core_.call_deferred();
   return later;
 }

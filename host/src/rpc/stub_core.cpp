@@ -164,7 +164,7 @@ void StubCore::run(Method& method, IncomingCall& call) {
   };
   try {
     method.handler(call);
-    if (!call.answered_ && call.one_way_) (void)call.reply();
+    if (!call.answered_ && call.one_way()) (void)call.reply();
     if (!call.answered_) failed(0, "the handler returned without an answer");
   } catch (const ApplicationError& error) {
     failed(error.code(), error.what());
