@@ -264,13 +264,17 @@ std::size_t FaultyDriver::break_burst(cdmf_view* views, std::size_t count, std::
   return count;
 }
 
-/// While the oldest peer has anything to say, everybody else waits.
+/// While the oldest peer has anything to say, everybody else waits. Each one's own order stays as it was.
 std::size_t FaultyDriver::put_quiet_ones_off(cdmf_view* views, std::size_t count, std::size_t capacity) {
   if (peers_.size() < 3 && put_off_.empty()) return count;
   const cdmf_peer favourite = peers_.empty() ? CDMF_NO_PEER : *peers_.begin();
+  const auto waits = [&](cdmf_peer peer) {
+    return peer != favourite ||
+           std::any_of(put_off_.begin(), put_off_.end(), [&](const Copy& each) { return each.view.peer == peer; });
+  };
   std::size_t kept = 0;
   for (std::size_t i = 0; i < count; ++i) {
-    if (views[i].peer == favourite) {
+    if (!waits(views[i].peer)) {
       views[kept++] = views[i];
     } else {
       put_off_.push_back(copy_of(views[i]));

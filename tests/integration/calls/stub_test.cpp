@@ -182,6 +182,7 @@ TEST_F(Stub, ADeferredCallOutlivesItsStub) {
 
 TEST_F(Stub, AHandlerMayDestroyItsStub) {
   for (const RunOn run_on : {RunOn::RECEIVER, RunOn::POOL}) {
+    endpoint_ += "_again";  // The one before is free when the handler that destroyed its stub has returned.
     make();
     std::atomic<bool> destroyed{false};
     ASSERT_TRUE(stub_
