@@ -176,17 +176,20 @@ TransportResult<> TransportCore::send(const MessageView& message, const SendOpti
   if (!fits(message)) [[unlikely]] {
     if (Status bad = refuse(message); !bad) return bad;
   }
-  const std::size_t size = frame_size(message.payload.size(), message.subject.size(), 0);
+  const std::size_t extensions = extension_size(message);
+  const std::size_t size = frame_size(message.payload.size(), message.subject.size(), extensions);
   SenderLock lock(*this);
   cdmf_loan frame;
   cdmf_status status = claim(lock, options, size, frame);
   if (status == CDMF_OK) {
     auto* bytes = static_cast<std::byte*>(frame.memory);
-    write_frame_header(bytes, message, message.subject.size(), 0);
-    if (!message.payload.empty())
-      std::memcpy(bytes + kFrameHeaderBytes, message.payload.data(), message.payload.size());
+    write_frame_header(bytes, message, message.subject.size(), extensions);
+    bytes += kFrameHeaderBytes;
+    write_extensions(bytes, message);
+    bytes += extensions;
+    if (!message.payload.empty()) std::memcpy(bytes, message.payload.data(), message.payload.size());
     if (!message.subject.empty()) {
-      std::memcpy(bytes + kFrameHeaderBytes + message.payload.size(), message.subject.data(), message.subject.size());
+      std::memcpy(bytes + message.payload.size(), message.subject.data(), message.subject.size());
     }
     status = driver_->ops().commit(driver_->self(), &frame, size, options.flush ? 1 : 0);
   }

@@ -25,10 +25,29 @@ struct TransportEntry {
   std::string place;       ///< of its name, "orders.yaml:4:3", for messages
 };
 
+/// What happens to a message that a route cannot pass on, because `to` is down or full.
+enum class WhenDown {
+  BLOCK,                ///< it waits, and so does everything behind it: the buffers towards its sender fill up
+  DROP_NEWEST_COUNTED,  ///< it is dropped and counted
+  FAIL,                 ///< its sender is told: a request is answered with an error, after anything else its link ends
+};
+[[nodiscard]] const char* to_string(WhenDown when) noexcept;
+
+/// One entry of the `routes` section: see ipc/router.h.
+struct RouteEntry {
+  std::string from;         ///< name of a transport
+  std::string to;           ///< name of another one
+  std::string match = "*";  ///< subjects: `*` stands for any bytes, `?` for one
+  bool both_ways = false;   ///< also what comes over `to` goes to `from`
+  WhenDown when_down = WhenDown::BLOCK;
+  std::string place;  ///< "bridge.yaml:9:5", for messages
+};
+
 struct HostConfig {
   int version = 1;
   PluginOptions plugins;
   std::vector<TransportEntry> transports;  ///< in the order of the file, at least one
+  std::vector<RouteEntry> routes;          ///< in the order of the file
 
   /// The entry of that name; null when there is none. An empty name means the only entry, if it is the only one.
   [[nodiscard]] const TransportEntry* find(std::string_view name) const noexcept;

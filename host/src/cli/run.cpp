@@ -1,4 +1,5 @@
-// cdmf run: the host as a service. Every transport of the file answers calls: echo, time, checksum.
+// cdmf run: the host as a service. Transports that routes name pass messages on; every other one answers calls: echo,
+// time, checksum.
 #include <isa-l/crc.h>
 
 #include <chrono>
@@ -8,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/open_transport.h"
 #include "cli/stop_signal.h"
+#include "ipc/router.h"
 #include "ipc/service_stub.h"
 
 namespace cdmf::ipc::cli {
@@ -87,13 +89,48 @@ class Service {
   std::unique_ptr<ServiceStub> stub_;  // Last: its callbacks end before what they use goes.
 };
 
+/// Starts the routes of the file and says what they are; null when it has none.
+std::unique_ptr<Router> start_routes(Host& host) {
+  if (host.config().routes.empty()) return nullptr;
+  auto router = Router::create(host);
+  require(router, "routes");
+  require(router.value->start(), "routes");
+  for (const RouteEntry& each : host.config().routes) {
+    std::printf("route: %s %s %s, subjects %s, when down: %s\n", each.from.c_str(), each.both_ways ? "<->" : "->",
+                each.to.c_str(), each.match.c_str(), to_string(each.when_down));
+  }
+  return std::move(router.value);
+}
+
+void stop_and_report(Router& router) {
+  router.stop();
+  const auto number = [](std::uint64_t value) { return static_cast<unsigned long long>(value); };
+  const RouterStats stats = router.getStats();
+  for (const RouteStats& each : stats.routes) {
+    std::printf(
+        "route %s -> %s: %llu messages passed on, %llu back, %llu bytes, %llu answers; %llu dropped, %llu refused, "
+        "%llu "
+        "unanswered, %llu looped\n",
+        each.from.c_str(), each.to.c_str(), number(each.forwarded), number(each.forwarded_back), number(each.bytes),
+        number(each.answered), number(each.dropped), number(each.refused), number(each.unanswered),
+        number(each.looped));
+  }
+  for (const RouterTransportStats& each : stats.transports) {
+    std::printf("%s: %llu without a route, %llu lost when links ended, %llu late answers, %llu answers lost\n",
+                each.name.c_str(), number(each.unmatched), number(each.lost), number(each.late_answers),
+                number(each.answers_lost));
+  }
+}
+
 }  // namespace
 
 int command_run(const ProgramOptions& program, const RunArguments& arguments) {
   const StopSignal stop([] {});
   const auto host = load_host(program, arguments.file, LogLevel::info);
   std::vector<std::unique_ptr<Service>> services;
+  const auto router = start_routes(*host);
   for (const auto& entry : host->config().transports) {
+    if (router != nullptr && router->uses(entry.name)) continue;
     services.push_back(std::make_unique<Service>(*host, entry));
     services.back()->report_ready(entry);
   }
@@ -102,6 +139,7 @@ int command_run(const ProgramOptions& program, const RunArguments& arguments) {
   stop.wait();
   host->log(LogLevel::info, "stopping on signal " + std::to_string(stop.number()));
   for (auto& service : services) service->stop_and_report();
+  if (router != nullptr) stop_and_report(*router);
   std::fflush(stdout);
   return kExitOk;
 }

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "config/problem.h"
+#include "config/route_reader.h"
 #include "config/suggest.h"
 #include "config/value_hint.h"
 #include "config/yaml_document.h"
@@ -28,7 +29,7 @@ using Words = std::vector<std::string_view>;
 
 constexpr std::size_t kNameBytesMax = 64;
 constexpr std::size_t kEndpointBytesMax = 255;
-constexpr std::array<std::string_view, 3> kTopKeys = {"version", "plugins", "transports"};
+constexpr std::array<std::string_view, 4> kTopKeys = {"version", "plugins", "transports", "routes"};
 constexpr std::array<std::string_view, 2> kPluginKeys = {"search_paths", "security"};
 
 bool contains(std::span<const std::string_view> words, std::string_view word) {
@@ -75,6 +76,9 @@ class Reader {
       name_types(*transports_);
       read_transports(*transports_);
     }
+    if (routes_ != nullptr) {
+      result_.config.routes = config::read_routes(*routes_, result_.config.transports, document_.problems);
+    }
     for (const YamlEntry* entry : unknown_top_keys_) unknown_top_key(*entry);
     result_.problems = document_.problems.lines();
     return std::move(result_);
@@ -109,6 +113,8 @@ class Reader {
         }
       } else if (entry.key == "transports") {
         if (expect(entry.value, Kind::map, "transports", kTransportsHint)) transports_ = &entry.value;
+      } else if (entry.key == "routes") {
+        if (expect(entry.value, Kind::sequence, "routes", config::kRoutesHint)) routes_ = &entry.value;
       } else {
         unknown_top_keys_.push_back(&entry);  // What to say depends on the plugins, whose folders are not all read yet.
       }
@@ -408,6 +414,7 @@ class Reader {
   RegistryOptions options_;
   std::optional<std::filesystem::path> folder_;  // Of the file; none for a text.
   const YamlNode* transports_ = nullptr;
+  const YamlNode* routes_ = nullptr;
   std::vector<const YamlEntry*> unknown_top_keys_;
   std::vector<std::string> named_types_;  // By the file, as types or sections, and there is a plugin file.
   std::vector<std::string> types_;        // That a plugin file or a built-in plugin exists for.

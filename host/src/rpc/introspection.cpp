@@ -1,27 +1,9 @@
 #include "rpc/introspection.h"
 
-#include <cstdio>
+#include "json_text.h"
 
 namespace cdmf::ipc::rpc {
 namespace {
-
-std::string quoted(std::string_view text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (byte < 0x20 || byte >= 0x7f) {
-      char escape[8];
-      std::snprintf(escape, sizeof escape, "\\u%04x", byte);
-      out += escape;
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
-}
 
 void add_count(std::string& out, const char* name, std::uint64_t count) {
   out += std::string(",\"") + name + "\":" + std::to_string(count);
@@ -44,7 +26,7 @@ std::string introspection_json(const std::map<std::string, Method, std::less<>>&
   out += ",\"methods\":[";
   const char* comma = "";
   for (const auto& [name, method] : methods) {
-    out += std::string(comma) + "{\"name\":" + quoted(name) + ",\"runs_on\":\"" +
+    out += std::string(comma) + "{\"name\":" + json_quoted(name) + ",\"runs_on\":\"" +
            (method.run_on == RunOn::POOL ? "pool" : "receiver") + "\"";
     add_count(out, "calls", method.calls.get());
     add_count(out, "errors", method.errors.get());

@@ -62,6 +62,12 @@ CallReply refused(const MessageView& message) noexcept {
       return {CallStatus::NOT_SENT, TransportError::TIMEOUT, 0, text, {}};
     case Refusal::STOPPING:
       return {CallStatus::NOT_SENT, TransportError::CONNECTION_CLOSED, 0, text, {}};
+    case Refusal::UNREACHABLE:
+      return {CallStatus::NOT_SENT, TransportError::NOT_CONNECTED, 0, text, {}};
+    case Refusal::TOO_LARGE:
+      return {CallStatus::NOT_SENT, TransportError::BUFFER_OVERFLOW, 0, text, {}};
+    case Refusal::LOST:
+      return {CallStatus::UNKNOWN, TransportError::PEER_DIED, 0, text, {}};
   }
   // Of a newer stub: whether a handler has run is not known.
   return {CallStatus::UNKNOWN, TransportError::PROTOCOL_ERROR, 0, "the server answered with an unknown refusal", {}};

@@ -33,6 +33,8 @@ static_assert(kFrameHeaderBytes + kExtensionBytesMax + kSubjectBytesMax == CDMF_
 
 /// Extension kinds. A receiver skips kinds it does not know.
 inline constexpr std::uint16_t kExtensionPadding = 0;  ///< moves the payload to an aligned address
+inline constexpr std::uint16_t kExtensionHops = 1;     ///< content: u8 MessageView::hops, then zeros
+inline constexpr std::size_t kHopsBytes = 16;          ///< of its block
 
 /// Size of a frame in bytes.
 [[nodiscard]] constexpr std::size_t frame_size(std::size_t payload, std::size_t subject,
@@ -48,6 +50,31 @@ inline void write_frame_header(void* frame, const MessageView& message, std::siz
   words[1] = static_cast<std::uint64_t>(message.type) | std::uint64_t{kFrameVersion} << 8 |
              std::uint64_t{message.flags} << 16 | std::uint64_t{message.time_left.code()} << 24 |
              static_cast<std::uint64_t>(subject_size) << 32 | static_cast<std::uint64_t>(extension_size) << 48;
+}
+
+/// Bytes of the extension blocks that a message needs by itself.
+[[nodiscard]] constexpr std::size_t extension_size(const MessageView& message) noexcept {
+  return message.hops == 0 ? 0 : kHopsBytes;
+}
+
+/// Writes those blocks, behind the header.
+inline void write_extensions(std::byte* at, const MessageView& message) noexcept {
+  if (message.hops == 0) return;
+  const std::uint64_t block[2] = {kExtensionHops | kHopsBytes << 16 | std::uint64_t{message.hops} << 32, 0};
+  std::memcpy(at, block, sizeof block);
+}
+
+/// Looks for what a receiver knows among size bytes of extension blocks. What makes no sense ends the search.
+inline void read_extensions(const std::byte* at, std::size_t size, MessageView& message) noexcept {
+  while (size >= 8) {
+    std::uint64_t block;
+    std::memcpy(&block, at, sizeof block);
+    const std::size_t bytes = block >> 16 & 0xffff;
+    if (bytes < 8 || bytes > size || bytes % 8 != 0) return;
+    if ((block & 0xffff) == kExtensionHops) message.hops = static_cast<std::uint8_t>(block >> 32 & 0xff);
+    at += bytes;
+    size -= bytes;
+  }
 }
 
 /// Reads and checks a frame of size bytes. Each header word is loaded once, so a peer that rewrites it later changes
@@ -68,6 +95,9 @@ inline void write_frame_header(void* frame, const MessageView& message, std::siz
   message.type = static_cast<MessageType>(rest & 0xff);
   message.flags = static_cast<std::uint8_t>(rest >> 16 & 0xff);
   message.time_left = TimeLeft::from_code(static_cast<std::uint8_t>(rest >> 24 & 0xff));
+  message.hops = 0;
+  if (extension_size != 0) [[unlikely]]
+    read_extensions(bytes - extension_size, extension_size, message);
   message.id = id;
   message.payload = {bytes, payload_size};
   message.subject = {reinterpret_cast<const char*>(bytes + payload_size), subject_size};

@@ -39,9 +39,10 @@ struct MessageView {
   MessageType type = MessageType::EVENT;
   std::uint8_t flags = 0;  ///< the application's own
   TimeLeft time_left{};    ///< how long the sender of a REQUEST waited when it sent it
+  std::uint8_t hops = 0;   ///< routes (ipc/router.h) that have passed it on; 0: as its author sent it
   std::uint64_t id = 0;
-  std::string_view subject;            ///< method or topic, 0 … kSubjectBytesMax bytes, any bytes
-  std::span<const std::byte> payload;  ///< 0 … max_message_size bytes
+  std::string_view subject{};            ///< method or topic, 0 … kSubjectBytesMax bytes, any bytes
+  std::span<const std::byte> payload{};  ///< 0 … max_message_size bytes
   // Filled in by the receiving side, ignored when sending.
   PeerId peer = kNoPeer;
   std::uint64_t timestamp_us = 0;  ///< time of sending, µs since the Unix epoch; 0 when the transport carries none
@@ -62,6 +63,7 @@ class Message {
       : type_(view.type),
         flags_(view.flags),
         time_left_(view.time_left),
+        hops_(view.hops),
         id_(view.id),
         peer_(view.peer),
         timestamp_us_(view.timestamp_us),
@@ -76,6 +78,7 @@ class Message {
   void setFlags(std::uint8_t flags) noexcept { flags_ = flags; }
   [[nodiscard]] TimeLeft getTimeLeft() const noexcept { return time_left_; }
   void setTimeLeft(TimeLeft time_left) noexcept { time_left_ = time_left; }
+  [[nodiscard]] std::uint8_t getHops() const noexcept { return hops_; }
   [[nodiscard]] const std::string& getSubject() const noexcept { return subject_; }
   void setSubject(std::string_view subject) { subject_ = subject; }
 
@@ -97,13 +100,14 @@ class Message {
 
   /// Valid until this Message changes or dies.
   [[nodiscard]] MessageView view() const noexcept {
-    return {type_, flags_, time_left_, id_, subject_, payload_, peer_, timestamp_us_, 0};
+    return {type_, flags_, time_left_, hops_, id_, subject_, payload_, peer_, timestamp_us_, 0};
   }
 
  private:
   MessageType type_;
   std::uint8_t flags_ = 0;
   TimeLeft time_left_{};
+  std::uint8_t hops_ = 0;
   std::uint64_t id_ = 0;
   PeerId peer_ = kNoPeer;
   std::uint64_t timestamp_us_ = 0;

@@ -77,6 +77,33 @@ TEST(Frame, LaysTheHeaderOutAsTheHeaderFileSays) {
   EXPECT_EQ(std::memcmp(bytes + 32, "abcde", 5), 0);
 }
 
+TEST(Frame, CarriesHopsInAnExtensionOfItsOwn) {
+  MessageView message = sample("abc", "de");
+  EXPECT_EQ(extension_size(message), 0u);
+  message.hops = 200;
+  ASSERT_EQ(extension_size(message), kHopsBytes);
+  Bytes frame = make_frame(message, 3 * kHopsBytes);
+  std::byte* const blocks = frame.data() + kFrameHeaderBytes;
+  MessageView view;
+  const auto hops_of = [&] {
+    view.hops = 7;
+    EXPECT_TRUE(frame.read(view));
+    EXPECT_EQ(view.text(), "abc");
+    return view.hops;
+  };
+  EXPECT_EQ(hops_of(), 0) << "no block says so";
+  write_extensions(blocks, message);
+  EXPECT_EQ(hops_of(), 200);
+  std::memcpy(blocks + 2 * kHopsBytes, blocks, kHopsBytes);  // Behind a block that nobody knows,
+  frame.put16(16, 0x1234);
+  frame.put16(18, 2 * kHopsBytes);
+  EXPECT_EQ(hops_of(), 200);
+  for (const std::uint16_t size : {0, 1, 7, 9, 4096, 65535}) {  // and not behind one that makes no sense.
+    frame.put16(18, size);
+    EXPECT_EQ(hops_of(), 0) << size;
+  }
+}
+
 TEST(Frame, OfTheLargestOverheadFitsWhatDriversReserve) {
   EXPECT_EQ(frame_size(0, kSubjectBytesMax, kExtensionBytesMax), std::size_t{CDMF_FRAME_OVERHEAD_MAX});
 }
