@@ -42,8 +42,8 @@ class OneHost : public ::testing::Test {
     return std::string("  ") + name + ": { type: " + type + ", endpoint: " + endpoint(name) + rest + " }\n";
   }
   std::unique_ptr<Program> start(const char* name, const std::string& file) {
-    auto host = std::make_unique<Program>(folder_, name + std::to_string(starts_++),
-                                          std::vector<std::string>{"run", file});
+    auto host =
+        std::make_unique<Program>(folder_, name + std::to_string(starts_++), std::vector<std::string>{"run", file});
     EXPECT_TRUE(host->wait_for_output("\nready\n")) << host->errors();
     return host;
   }
@@ -219,12 +219,18 @@ TEST_P(Routes, AHostThatIsKilledMidwayLosesOneStretchAndTheRestArrives) {
   std::uint64_t sent = 0;
   while (sent < 3000) ASSERT_TRUE(send_order(*client, ++sent).success());
   ASSERT_TRUE(eventually([&] { return sink.count() >= 1000; }));
+  ServiceProxy asks(make(a, "front", Role::CLIENT));
+  ASSERT_TRUE(asks.start().success());
+  const auto counts = [](const std::string& json, const std::string& name) {
+    const std::string key = "\"" + name + "\":";
+    return std::stoull(json.substr(json.rfind(key) + key.size()));  // Of the last transport, the middle.
+  };
+  ASSERT_TRUE(eventually([&] { return counts(routes_of(asks).value, "hosts") == 1; }));
   std::thread killer([&] { kill(host_b->pid(), SIGKILL); });
   while (sent < 6000) ASSERT_TRUE(send_order(*client, ++sent).success());
   killer.join();
   host_b->wait();
   // Nobody takes anything now; host A keeps what it has, and the sender feels it when that is much.
-  const std::uint64_t down_from = sent;
   for (int i = 0; i < 100; ++i) ASSERT_TRUE(send_order(*client, ++sent).success());
   host_b = start("b", b);
   while (sent < 9000) ASSERT_TRUE(send_order(*client, ++sent).success());
@@ -241,16 +247,13 @@ TEST_P(Routes, AHostThatIsKilledMidwayLosesOneStretchAndTheRestArrives) {
   }
   EXPECT_LE(stretches, 1u);
   EXPECT_FALSE(sink.wrong());
-  ServiceProxy asks(make(a, "front", Role::CLIENT));
-  ASSERT_TRUE(asks.start().success());
   const auto stats = routes_of(asks);
   ASSERT_TRUE(stats.success()) << stats.text();
   EXPECT_TRUE(contains(stats.value, "\"forwarded\":" + std::to_string(sent))) << stats.value;
-  // What host A could not hand over is counted; what host B had taken and not passed on is gone with it.
-  RecordProperty("missing", static_cast<int>(missing));
-  std::printf("%llu of %llu messages lost at the kill (the last one before it was %llu): %s\n",
-              static_cast<unsigned long long>(missing), static_cast<unsigned long long>(sent),
-              static_cast<unsigned long long>(down_from), stats.value.c_str());
+  // Host A counts all of it, though what host B had taken and not passed on is gone with host B.
+  EXPECT_GE(counts(stats.value, "lost"), missing) << host_a->errors();
+  std::printf("%llu of %llu messages lost at the kill, %llu counted\n", static_cast<unsigned long long>(missing),
+              static_cast<unsigned long long>(sent), counts(stats.value, "lost"));
 }
 
 TEST_P(Routes, RequestsOnTheirWayThroughAKilledHostEndAsUnknownAndLaterOnesWait) {
@@ -367,9 +370,7 @@ TEST_P(Routes, WhatNoRouteMatchesIsCountedAndACallerIsTold) {
   EXPECT_EQ(refused.error, TransportError::UNSUPPORTED);
   EXPECT_TRUE(contains(refused.error_message, "no route from here matches 'bills.new'")) << refused.text();
   ASSERT_TRUE(proxy.callOneWay("bills.new", "").success());
-  EXPECT_TRUE(eventually([&] {
-    return contains(routes_of(proxy).value, "\"unmatched\":2");
-  }));
+  EXPECT_TRUE(eventually([&] { return contains(routes_of(proxy).value, "\"unmatched\":2"); }));
   EXPECT_TRUE(contains(host_a->errors(), "no route matches subject 'bills.new'")) << host_a->errors();
 }
 
@@ -378,8 +379,7 @@ const auto kMiddles = ::testing::Values("unix_socket", "grpc");
 #else
 const auto kMiddles = ::testing::Values("unix_socket");
 #endif
-INSTANTIATE_TEST_SUITE_P(Over, Routes, kMiddles,
-                         [](const auto& parameter) { return std::string(parameter.param); });
+INSTANTIATE_TEST_SUITE_P(Over, Routes, kMiddles, [](const auto& parameter) { return std::string(parameter.param); });
 
 TEST_F(OneHost, ThatLeadInACircleEndAndTellTheCaller) {
   // `loop` is a client of `middle` in the same host, and `middle` leads to `loop`.
@@ -397,16 +397,14 @@ TEST_F(OneHost, ThatLeadInACircleEndAndTellTheCaller) {
   EXPECT_EQ(ended.status, CallStatus::NOT_SENT) << ended.text();
   EXPECT_TRUE(contains(ended.error_message, "lead back")) << ended.text();
   ASSERT_TRUE(proxy.callOneWay("echo", "").success());
-  EXPECT_TRUE(eventually([&] {
-    return contains(routes_of(proxy).value, "\"looped\":2");
-  }));
+  EXPECT_TRUE(eventually([&] { return contains(routes_of(proxy).value, "\"looped\":2"); }));
   EXPECT_TRUE(contains(host->errors(), "lead back to where they come from")) << host->errors();
 }
 
 TEST_F(OneHost, WhatIsTooLargeForTheOtherSideIsRefused) {
   // The file says one size for both; the server behind the route allows less than that.
-  const std::string small =
-      folder_.write("small.yaml", "version: 1\ntransports:\n" + entry("middle", "unix_socket", ", max_message_size: 1KiB"));
+  const std::string small = folder_.write(
+      "small.yaml", "version: 1\ntransports:\n" + entry("middle", "unix_socket", ", max_message_size: 1KiB"));
   ServiceStub stub(make(small, "middle", Role::SERVER));
   ASSERT_TRUE(stub.on("echo", [](IncomingCall& call) { (void)call.reply(call.payload()); }).success());
   ASSERT_TRUE(stub.start().success());
@@ -422,10 +420,9 @@ TEST_F(OneHost, WhatIsTooLargeForTheOtherSideIsRefused) {
 }
 
 TEST_F(OneHost, OtherTransportsOfTheFileStillAnswerCalls) {
-  const std::string file = folder_.write("mixed.yaml", "version: 1\ntransports:\n" + entry("front", "shm") +
-                                                           entry("middle", "unix_socket") +
-                                                           entry("own", "unix_socket") +
-                                                           "routes: [{ from: front, to: middle }]\n");
+  const std::string file =
+      folder_.write("mixed.yaml", "version: 1\ntransports:\n" + entry("front", "shm") + entry("middle", "unix_socket") +
+                                      entry("own", "unix_socket") + "routes: [{ from: front, to: middle }]\n");
   const auto host = start("mixed", file);
   EXPECT_EQ(run(folder_, {"call", file, "echo", "hello", "--transport", "own"}).output, "hello");
   EXPECT_TRUE(contains(run(folder_, {"call", file, "cdmf.routes", "--transport", "front"}).output, "\"routes\":["));
@@ -433,10 +430,9 @@ TEST_F(OneHost, OtherTransportsOfTheFileStillAnswerCalls) {
 }
 
 TEST_F(OneHost, RequestsTakeTurnsAndEventsGoToAllWhereSeveralAreConnected) {
-  const std::string file =
-      folder_.write("work.yaml", "version: 1\ntransports:\n" + entry("front", "shm") +
-                                     entry("middle", "unix_socket", ", role: server") +
-                                     "routes: [{ from: front, to: middle }]\n");
+  const std::string file = folder_.write("work.yaml", "version: 1\ntransports:\n" + entry("front", "shm") +
+                                                          entry("middle", "unix_socket", ", role: server") +
+                                                          "routes: [{ from: front, to: middle }]\n");
   const std::string workers_file =
       folder_.write("workers.yaml", "version: 1\ntransports:\n" + entry("middle", "unix_socket"));
   const auto host = start("work", file);
@@ -458,9 +454,7 @@ TEST_F(OneHost, RequestsTakeTurnsAndEventsGoToAllWhereSeveralAreConnected) {
   }
   ServiceProxy proxy(make(file, "front", Role::CLIENT));
   ASSERT_TRUE(proxy.start().success());
-  ASSERT_TRUE(eventually([&] {
-    return contains(routes_of(proxy).value, "\"name\":\"middle\",\"peers\":3");
-  }));
+  ASSERT_TRUE(eventually([&] { return contains(routes_of(proxy).value, "\"name\":\"middle\",\"peers\":3"); }));
   for (int i = 0; i < 30; ++i) ASSERT_TRUE(proxy.call("work", "x", 60s).success());
   for (const auto& each : requests) EXPECT_EQ(each, 10);
   const auto client = make(file, "front", Role::CLIENT);

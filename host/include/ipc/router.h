@@ -26,8 +26,10 @@
 // What nobody matches, is too large, or has passed kHopsMax routes (a loop)
 //   is counted and logged; the caller of a request is told.
 // Losses
-//   A link that ends takes with it what it had not delivered: RouterTransportStats::lost, as far as that transport can
-//   know. Requests on their way then are answered with UNKNOWN.
+//   A link that ends takes with it what it had not delivered, and a host that dies what it had not passed on.
+//   RouterTransportStats::lost counts both: behind a link to another host at least what is lost, and at most some
+//   hundreds more (host/src/route/receipts.h); behind one to a program what its transport knows of. Requests on their
+//   way then are answered with UNKNOWN.
 // Roles
 //   Of the transports, those that some route comes `from` are servers, the others clients, unless the file says `role`.
 #include <cstdint>
@@ -59,10 +61,11 @@ struct RouteStats {
 struct RouterTransportStats {
   std::string name;
   std::uint64_t peers = 0;  ///< now
+  std::uint64_t hosts = 0;  ///< of them: those that pass on what they get, as far as they have said so
   std::uint64_t unmatched = 0;
   std::uint64_t late_answers = 0;  ///< and others that nobody here waits for
   std::uint64_t answers_lost = 0;  ///< who had asked was gone, or did not take it
-  std::uint64_t lost = 0;          ///< messages, as its links said when they ended
+  std::uint64_t lost = 0;          ///< with links that ended: see Losses above
 };
 
 struct RouterStats {

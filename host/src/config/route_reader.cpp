@@ -89,8 +89,7 @@ class RouteReader {
           return;
         }
       }
-      bad(entry, "expected one of block | drop_newest_counted | fail, got " + in_quotes(text),
-          suggestion(text, words));
+      bad(entry, "expected one of block | drop_newest_counted | fail, got " + in_quotes(text), suggestion(text, words));
     }
   }
 

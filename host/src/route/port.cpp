@@ -75,8 +75,13 @@ void Port::run() {
     }
     const std::size_t count = transport_->poll([this](const MessageView& message) { receive(message); });
     flush_what_was_sent();
-    if (count == 0) (void)transport_->await(1s);  // What ends it without a message, the next turn sees.
+    if (unreceipted_ >= kTakenMax) give_receipts();
+    if (count != 0) continue;
+    // What ends it without a message, the next turn sees.
+    const auto waited = transport_->await(unreceipted_ == 0 ? 1s : std::chrono::nanoseconds(kTakenEvery));
+    if (waited.error == TransportError::TIMEOUT && unreceipted_ != 0) give_receipts();
   }
+  give_receipts();
 }
 
 /// A client's first connection, and any after one that did not come back by itself.
@@ -111,14 +116,16 @@ void Port::on_peer(const PeerEvent& event) {
     return shared_.log(LogLevel::info, line + " connected");
   }
   forget(event.peer);
-  lost.fetch_add(event.messages_lost, kRelaxed);
+  taken_.erase(event.peer);
+  const std::uint64_t now_lost = receipts_.lost(event.peer, event.messages_lost);
+  lost.fetch_add(now_lost, kRelaxed);
   line += std::string(" left: ") + to_string(event.reason);
-  if (event.messages_lost > 0) line += ", " + std::to_string(event.messages_lost) + " messages lost";
+  if (now_lost > 0) line += ", " + std::to_string(now_lost) + " messages lost";
   shared_.log(LogLevel::info, line);
   for (const ReturnPath& path : return_paths_.take_all(event.peer)) {
     path.route->unanswered.fetch_add(1, kRelaxed);
-    path.origin->fail_request(path, "passed on over '" + name_ + "', whose link then ended: " +
-                                        to_string(event.reason));
+    path.origin->fail_request(path,
+                              "passed on over '" + name_ + "', whose link then ended: " + to_string(event.reason));
   }
 }
 
@@ -147,11 +154,13 @@ void Port::receive(const MessageView& message) {
     send_answer(message.peer, stats);
     return sent_to(*this, message.peer);
   }
-  for (const Way& way : ways_) {
-    const bool taken = matches(way.entry->match, message.subject);
-    if (taken) return forward(way, message);
+  if (message.type == MessageType::CONTROL && message.subject == kTaken) {
+    return receipts_.taken(message.peer, message.id);
   }
-  no_way_for(message);
+  const auto way = std::find_if(ways_.begin(), ways_.end(),
+                                [&](const Way& each) { return matches(each.entry->match, message.subject); });
+  way == ways_.end() ? no_way_for(message) : forward(*way, message);
+  if (message.hops != 0 && !wants_answer(message)) note_taken(message.peer);
 }
 
 void Port::forward(const Way& way, const MessageView& message) {
@@ -228,8 +237,7 @@ Port::Passed Port::pass_request(const Way& way, MessageView& message, const std:
   const std::uint64_t now = coarse_now_ns();
   // A little longer than the caller waits: its own clock is what ends the call.
   const std::uint64_t life = message.time_left.said() ? time_left_ns(message) + 1'000'000'000 : kRequestLifeNs;
-  const auto number =
-      way.to->return_paths_.add({this, message.peer, message.id, peer, way.counters, now + life}, now);
+  const auto number = way.to->return_paths_.add({this, message.peer, message.id, peer, way.counters, now + life}, now);
   if (!number) return Passed::crowded;
   MessageView asked = message;
   asked.id = *number;
@@ -245,6 +253,8 @@ Port::Passed Port::pass_to(const Way& way, PeerId peer, const MessageView& messa
   if (when == WhenDown::DROP_NEWEST_COUNTED) options.timeout = 0ns;
   bool waited = false;
   Passed result = Passed::stopping;
+  const bool counts = !wants_answer(message);
+  if (counts) way.to->receipts_.giving(peer);
   for (;;) {
     const auto sent = way.to->transport_->send(message, options);
     if (sent) {
@@ -268,6 +278,7 @@ Port::Passed Port::pass_to(const Way& way, PeerId peer, const MessageView& messa
     break;
   }
   if (waited) --way.counters->waiting;
+  if (counts && result != Passed::yes) way.to->receipts_.not_given(peer);
   return result;
 }
 
@@ -285,11 +296,14 @@ void Port::not_passed(const Way& way, const MessageView& message, Passed why) {
       if (told) (void)transport_->disconnectPeer(message.peer);
       return;
     case Passed::too_large:
-      if (!way.counters->told.exchange(true)) shared_.log(LogLevel::warning, way.entry->place + ": a message of " + std::to_string(message.payload.size()) +
-                                         " bytes is too large for " + to + "; raise its max_message_size");
+      if (!way.counters->told.exchange(true))
+        shared_.log(LogLevel::warning, way.entry->place + ": a message of " + std::to_string(message.payload.size()) +
+                                           " bytes is too large for " + to + "; raise its max_message_size");
       return refuse(message, Refusal::TOO_LARGE, "too large for " + to);
     case Passed::one_way:
-      if (!way.counters->told.exchange(true)) shared_.log(LogLevel::warning, way.entry->place + ": " + to + " cannot be sent to from here; set bidirectional");
+      if (!way.counters->told.exchange(true))
+        shared_.log(LogLevel::warning,
+                    way.entry->place + ": " + to + " cannot be sent to from here; set bidirectional");
       return refuse(message, Refusal::UNREACHABLE, to + " cannot be sent to from here");
     case Passed::too_late:
       return refuse(message, Refusal::DEADLINE_PASSED, "its time was up while " + to + " was down");
@@ -363,7 +377,43 @@ void Port::sent_to(Port& port, PeerId peer) {
 /// What came in one burst leaves in one: publishing is what costs.
 void Port::flush_what_was_sent() {
   for (const auto& [port, peer] : unflushed_) (void)port->transport_->flush(peer, 0ns);  // The rest leaves by itself.
+  if (unreceipted_ != 0) {
+    for (const auto& both : unflushed_) {
+      if (std::find(unsettled_.begin(), unsettled_.end(), both) == unsettled_.end()) unsettled_.push_back(both);
+    }
+  }
   unflushed_.clear();
+}
+
+/// What happened to the message is known here from now on: it was passed on, or counted.
+void Port::note_taken(PeerId peer) {
+  const auto [taken, is_first] = taken_.try_emplace(peer);
+  if (is_first) (void)give_receipt(peer, 0);
+  ++taken->second.count;
+  ++unreceipted_;
+}
+
+bool Port::give_receipt(PeerId peer, std::uint64_t count) {
+  const MessageView receipt{.type = MessageType::CONTROL, .id = count, .subject = kTaken};
+  return transport_->send(receipt, {.peer = peer, .timeout = 0ns}).success();
+}
+
+/// Once the transports have taken what was passed on: else it would die with this process, receipted.
+void Port::give_receipts() {
+  const auto until = std::chrono::steady_clock::now() + 1s;  // When stopping.
+  for (const auto& [port, peer] : unsettled_) {
+    for (;;) {
+      const auto flushed = port->transport_->flush(peer, kLook);
+      const bool waits = flushed.error == TransportError::TIMEOUT || flushed.error == TransportError::BUFFER_FULL;
+      if (!waits) break;
+      if (shared_.stopping && std::chrono::steady_clock::now() > until) return;
+    }
+  }
+  unsettled_.clear();
+  for (auto& [peer, taken] : taken_) {
+    if (taken.count != taken.receipted && give_receipt(peer, taken.count)) taken.receipted = taken.count;
+  }
+  unreceipted_ = 0;
 }
 
 }  // namespace cdmf::ipc::route

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -13,6 +14,7 @@
 
 #include "ipc/host_config.h"
 #include "ipc/transport.h"
+#include "route/receipts.h"
 #include "route/return_paths.h"
 #include "rpc/wire.h"
 
@@ -60,6 +62,7 @@ class Port {
 
   using Peers = std::shared_ptr<const std::vector<PeerId>>;
   [[nodiscard]] Peers peers() const;
+  [[nodiscard]] std::uint64_t hosts() const { return receipts_.hosts(); }
 
   std::atomic<std::uint64_t> unmatched{0};
   std::atomic<std::uint64_t> late_answers{0};
@@ -83,6 +86,9 @@ class Port {
   void no_way_for(const MessageView& message);
   void refuse(const MessageView& request, rpc::Refusal refusal, const std::string& text);
   void flush_what_was_sent();
+  void note_taken(PeerId peer);
+  void give_receipts();
+  [[nodiscard]] bool give_receipt(PeerId peer, std::uint64_t count);
   void on_peer(const PeerEvent& event);
 
   // Other ports' threads call these, too.
@@ -97,12 +103,21 @@ class Port {
   Shared& shared_;
   std::vector<Way> ways_;  // In the order of the file; constant from start() on.
   ReturnPaths return_paths_;
+  Receipts receipts_;  // Of what was given to its peers.
   std::thread thread_;
 
-  std::vector<std::pair<Port*, PeerId>> unflushed_;  // Of the burst that is being passed on.
-  std::size_t turn_ = 0;                             // Whose the next request is, where there are several.
-  std::uint64_t deadline_ns_ = 0;                    // Of the request that waits; 0: none.
-  std::string last_problem_;                         // Of connecting.
+  using Sent = std::vector<std::pair<Port*, PeerId>>;
+  struct Taken {
+    std::uint64_t count = 0;
+    std::uint64_t receipted = 0;
+  };
+  Sent unflushed_;                 // Of the burst that is being passed on.
+  Sent unsettled_;                 // Since the last receipts.
+  std::map<PeerId, Taken> taken_;  // From hosts at the other end.
+  std::uint64_t unreceipted_ = 0;  // In all.
+  std::size_t turn_ = 0;           // Whose the next request is, where there are several.
+  std::uint64_t deadline_ns_ = 0;  // Of the request that waits; 0: none.
+  std::string last_problem_;       // Of connecting.
   bool unmatched_told_ = false;
 
   mutable std::mutex mutex_;

@@ -16,9 +16,9 @@ struct Counters;
 /// The way back of one answer.
 struct ReturnPath {
   Port* origin = nullptr;
-  PeerId peer = kNoPeer;   // Of origin: who asked,
-  std::uint64_t id = 0;    // by that number.
-  PeerId via = kNoPeer;    // Who was asked, and alone may answer.
+  PeerId peer = kNoPeer;  // Of origin: who asked,
+  std::uint64_t id = 0;   // by that number.
+  PeerId via = kNoPeer;   // Who was asked, and alone may answer.
   Counters* route = nullptr;
   std::uint64_t expires_ns = 0;  // On the monotonic clock.
 };
@@ -42,7 +42,7 @@ class ReturnPaths {
 
   std::mutex mutex_;
   std::unordered_map<std::uint64_t, ReturnPath> paths_;
-  std::uint64_t last_;             // Starts anywhere: numbers of an earlier process mean nothing here.
+  std::uint64_t last_;  // Starts anywhere: numbers of an earlier process mean nothing here.
   std::uint64_t next_sweep_ns_ = 0;
 };
 

@@ -73,7 +73,7 @@ class Router::State {
                             counters.looped, counters.waiting != 0});
     }
     for (const auto& port : ports_) {
-      all.transports.push_back({port->name(), port->peers()->size(), port->unmatched, port->late_answers,
+      all.transports.push_back({port->name(), port->peers()->size(), port->hosts(), port->unmatched, port->late_answers,
                                 port->answers_lost, port->lost});
     }
     return all;
@@ -105,6 +105,7 @@ class Router::State {
     for (const RouterTransportStats& each : all.transports) {
       out += std::string(comma) + "{\"name\":" + json_quoted(each.name);
       count("peers", each.peers);
+      count("hosts", each.hosts);
       count("unmatched", each.unmatched);
       count("late_answers", each.late_answers);
       count("answers_lost", each.answers_lost);

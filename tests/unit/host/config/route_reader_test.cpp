@@ -10,9 +10,24 @@ namespace cdmf::ipc {
 namespace {
 
 cdmf_status no_driver(const cdmf_host*, const cdmf_config*, cdmf_driver*, cdmf_error*) { return CDMF_UNSUPPORTED; }
-const cdmf_plugin kAlpha = {sizeof(cdmf_plugin), CDMF_PLUGIN_MAGIC, CDMF_ABI_MAJOR, CDMF_ABI_MINOR, 0, 0,
-                            &sdk::kBuildInfo, "alpha", "1.0.0", "cdmf tests", "none", "For tests.", 0, 1 << 20,
-                            nullptr, 0, &no_driver, &sdk::no_extension};
+const cdmf_plugin kAlpha = {sizeof(cdmf_plugin),
+                            CDMF_PLUGIN_MAGIC,
+                            CDMF_ABI_MAJOR,
+                            CDMF_ABI_MINOR,
+                            0,
+                            0,
+                            &sdk::kBuildInfo,
+                            "alpha",
+                            "1.0.0",
+                            "cdmf tests",
+                            "none",
+                            "For tests.",
+                            0,
+                            1 << 20,
+                            nullptr,
+                            0,
+                            &no_driver,
+                            &sdk::no_extension};
 
 LoadedConfig read(const std::string& routes) {
   RegistryOptions options;

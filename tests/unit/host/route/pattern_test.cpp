@@ -44,7 +44,9 @@ TEST(Pattern, OfManyStarsEndsOnALongSubject) {
 
 TEST(Pattern, TakesBytesThatAreNoText) {
   using namespace std::string_view_literals;
-  EXPECT_TRUE(matches("a*b", "a\0\xff" "b"sv));
+  EXPECT_TRUE(matches("a*b",
+                      "a\0\xff"
+                      "b"sv));
 }
 
 }  // namespace
