@@ -85,7 +85,8 @@ std::string read_file(const std::string& path) {
 
 std::string shipped_config(const TestFolder& folder, const std::string& type) {
   static std::atomic<int> count{0};
-  const std::string shipped = read_file(required_variable("CDMF_CONFIG_DIR") + "/loopback.yaml");
+  const std::string file = type == "grpc" ? "/grpc.yaml" : "/loopback.yaml";
+  const std::string shipped = read_file(required_variable("CDMF_CONFIG_DIR") + file);
   const std::string endpoint = "/cdmf_test_" + std::to_string(getpid()) + "_" + std::to_string(count++);
   const std::string path = folder.write(type + ".yaml", cli::replace_value(shipped, "endpoint", endpoint));
   auto sed = cli::ChildProcess::run("/usr/bin/env", {"sed", "-i", "s/^\\( *type: \\)[a-z_]*/\\1" + type + "/", path});

@@ -208,7 +208,8 @@ TEST_P(Transfer, WithoutAReceiverTheSenderSaysWhoIsMissing) {
   const std::string file =
       folder_.write("impatient.yaml", std::string("version: 1\ntransports:\n  main:\n    type: ") + GetParam() +
                                           "\n    endpoint: /cdmf_nobody_" + std::to_string(getpid()) +
-                                          "\n    connect_timeout: 50ms\n");
+                                          "\n    connect_timeout: 50ms\n" +
+                                          (GetParam() == std::string("grpc") ? "    grpc: { insecure: true }\n" : ""));
   const auto refused = run(folder_, {"send", file});
   EXPECT_EQ(refused.code, 1);
   EXPECT_TRUE(contains(refused.errors, "ENDPOINT_NOT_FOUND") || contains(refused.errors, "TIMEOUT")) << refused.errors;
@@ -228,7 +229,30 @@ TEST_P(Transfer, AnInterruptedReceiverFailsAndFreesItsEndpoint) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(BetweenProcesses, Transfer, testing::Values("unix_socket", "shm"),
+#ifdef CDMF_TEST_GRPC
+const auto kTypes = testing::Values("unix_socket", "shm", "grpc");
+
+TEST(TransferOverTls, ALargeFileArrivesWithEveryByte) {
+  const TestFolder folder;
+  const std::string tls = folder.path("tls");
+  ASSERT_EQ(std::system((std::string(std::getenv("CDMF_MAKE_CERTIFICATES")) + " '" + tls + "'").c_str()), 0);
+  const auto config = [&](const std::string& side) {
+    return folder.write(side + ".yaml", "version: 1\ntransports:\n  main:\n    type: grpc\n    endpoint: /cdmf_tls_" +
+                                            std::to_string(getpid()) + "\n    grpc: { tls_ca: " + tls +
+                                            "/ca.pem, tls_cert: " + tls + "/" + side + ".pem, tls_key: " + tls + "/" +
+                                            side + ".key, allow_peers: test-client }\n");
+  };
+  const std::string input = folder.write_noise("sent", kFileBytes);
+  Program receiver(folder, "recv", {"recv", config("server"), "--raw"});
+  Program sender(folder, "send", {"send", config("client"), "--raw"}, {.input = input});
+  EXPECT_EQ(sender.wait(), 0) << sender.errors();
+  EXPECT_EQ(receiver.wait(), 0) << receiver.errors();
+  EXPECT_EQ(sha256(receiver.output_path()), sha256(input));
+}
+#else
+const auto kTypes = testing::Values("unix_socket", "shm");
+#endif
+INSTANTIATE_TEST_SUITE_P(BetweenProcesses, Transfer, kTypes,
                          [](const auto& parameter) { return std::string(parameter.param); });
 
 // The same file with the same configuration, whose type keeps both ends in one process: two threads.

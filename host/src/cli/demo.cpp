@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -27,7 +28,6 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 constexpr std::size_t kFileBytes = std::size_t{64} << 20;
 constexpr auto kTransferTimeMax = std::chrono::minutes(2);
-constexpr const char* kTypes[] = {"loopback", "unix_socket", "shm"};
 
 void say(const std::string& line) {
   std::printf("%s\n", line.c_str());
@@ -74,7 +74,7 @@ class ScratchFolder {
 };
 
 // The configuration that comes with cdmf: named by the environment, installed, or in the source tree of this build.
-fs::path shipped_config() {
+fs::path shipped_config(const std::string& name) {
   std::vector<fs::path> folders;
   if (const char* named = std::getenv("CDMF_CONFIG_DIR")) folders.emplace_back(named);
   std::error_code error;
@@ -85,12 +85,12 @@ fs::path shipped_config() {
     folders.push_back(folder / "config");
   }
   for (const auto& candidate : folders) {
-    if (fs::is_regular_file(candidate / "loopback.yaml", error)) return candidate / "loopback.yaml";
+    if (fs::is_regular_file(candidate / name, error)) return candidate / name;
   }
   std::string text;
   for (const auto& candidate : folders) text += "\n  " + candidate.string();
-  throw CommandError(
-      "loopback.yaml, which comes with cdmf, is in none of these folders (CDMF_CONFIG_DIR names one more):" + text);
+  throw CommandError(name +
+                     ", which comes with cdmf, is in none of these folders (CDMF_CONFIG_DIR names one more):" + text);
 }
 
 std::string read_text(const fs::path& path) {
@@ -237,7 +237,11 @@ std::vector<std::string> measure(const ProgramOptions& program, Host& host, cons
 }  // namespace
 
 int command_demo(const ProgramOptions& program) {
-  const fs::path shipped = shipped_config();
+  std::vector<std::string> types{"loopback", "unix_socket", "shm"};
+  const auto installed = TransportRegistry(registry_options(program, LogLevel::warning)).types();
+  const bool with_grpc = std::find(installed.begin(), installed.end(), "grpc") != installed.end();
+  if (with_grpc) types.emplace_back("grpc");
+  const fs::path shipped = shipped_config(with_grpc ? "grpc.yaml" : "loopback.yaml");
   const ScratchFolder scratch;
   const fs::path config = scratch / "demo.yaml";
   // Of its own, so that several demos, or a service with the shipped configuration, do not meet.
@@ -254,7 +258,7 @@ int command_demo(const ProgramOptions& program) {
   std::vector<std::vector<std::string>> rows{
       {"", "64 B there and back", "99 % within", "ratio to bare", "64 KiB stream", "ratio to bare"},
       {"type:", "half within", "", "cache line", "", "copy"}};
-  for (const char* type : kTypes) {
+  for (const std::string& type : types) {
     const std::string before = value_of(yaml, "type");
     yaml = replace_value(yaml, "type", type);
     say(before == type ? "type: " + before : "type: " + before + "  ->  type: " + type);

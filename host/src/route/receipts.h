@@ -1,13 +1,13 @@
 #pragma once
-// route/receipts.h: how a host knows what is lost when the host behind a link dies. A transport knows only what it still
-// has itself; what the other process had taken and not passed on yet dies with it.
+// route/receipts.h: how a host knows what is lost when the host behind a link dies. A transport knows only what it
+// still has itself; what the other process had taken and not passed on yet dies with it.
 //
 // So hosts tell each other: who gets messages with hops, which only a host sends, says now and then how many of them it
 // has passed on and the next transport has taken: a CONTROL message, subject kTaken, id: their number on this link.
-// Between two of those at most kTakenMax messages or kTakenEvery pass. What was given and not receipted when a link ends
-// is counted as lost: at least what is lost, and at most that much more. Requests are not counted, as their answer is
-// their receipt. The first receipt, of nothing, answers the first message: until it is here, a host is counted like a
-// program.
+// Between two of those at most kTakenMax messages or kTakenEvery pass. What was given and not receipted when a link
+// ends is counted as lost: at least what is lost, and at most that much more. Requests are not counted, as their answer
+// is their receipt. The first receipt, of nothing, answers the first message: until it is here, a host is counted like
+// a program.
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -41,8 +41,8 @@ class Receipts {
     for (const auto& [peer, link] : links_) count += link.receipts ? 1 : 0;
     return count;
   }
-  /// The link has ended. in_transport: what the transport knows to be lost, all there is to know of a peer that gives no
-  /// receipts.
+  /// The link has ended. in_transport: what the transport knows to be lost, all there is to know of a peer that gives
+  /// no receipts.
   std::uint64_t lost(PeerId peer, std::uint64_t in_transport) {
     const std::lock_guard lock(mutex_);
     const auto found = links_.find(peer);

@@ -20,6 +20,7 @@ namespace cdmf::ipc {
 namespace {
 
 const std::vector<std::string> kShippedTypes = {"shm", "unix_socket", "loopback"};
+const std::vector<std::string> kTypesOfTheReference = {"shm", "unix_socket", "loopback", "grpc"};
 constexpr std::size_t kColumns = 120;
 
 std::filesystem::path config_folder() {
@@ -109,7 +110,7 @@ std::string reference(TransportRegistry& registry) {
       "    # Logical name, the same at both ends: 1 to 255 bytes. Each type derives its own object from it. Required.\n"
       "    endpoint: /cdmf_reference\n";
   for (const cdmf_property& row : common_properties()) text += entry("    ", row);
-  for (const std::string& type : kShippedTypes) {
+  for (const std::string& type : kTypesOfTheReference) {
     const auto plugin = registry.find(type);
     EXPECT_TRUE(plugin) << plugin.text();
     if (!plugin) continue;
@@ -117,6 +118,26 @@ std::string reference(TransportRegistry& registry) {
         "\n" + comment("    ", "Options of type " + type + ": " + plugin.value->summary + ".") + "    " + type + ":\n";
     for (std::size_t i = 0; i < plugin.value->property_count; ++i) text += entry("      ", plugin.value->properties[i]);
   }
+  text +=
+      "\n"
+      "  # Where the route below leads.\n"
+      "  other: { type: unix_socket, endpoint: /cdmf_reference_other }\n"
+      "\n"
+      "# May be left out. `cdmf run` passes messages on between transports of this file; the first route that matches\n"
+      "# wins. Of the transports here, those that routes come from are servers, the others clients, unless they say\n"
+      "# `role`. A request goes to one peer, in turn, and its answer finds back; anything else goes to all.\n"
+      "routes:\n"
+      "  # Names of transports. Required.\n"
+      "  - from: main\n"
+      "    to: other\n"
+      "    # Subjects that take this way: * stands for any bytes, ? for one. Default: all.\n"
+      "    match: '*'\n"
+      "    # true: what comes over `to` goes to `from` as well. true or false; default false\n"
+      "    both_ways: false\n"
+      "    # What happens to a message while `to` is down or full. block: it waits, and what came behind it, too.\n"
+      "    # drop_newest_counted: it is dropped and counted. fail: its sender is told; a request gets an error, after\n"
+      "    # anything else the link ends. Default: block.\n"
+      "    when_down: block\n";
   return text;
 }
 
