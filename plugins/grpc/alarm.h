@@ -36,9 +36,11 @@ class Alarm {
     [[maybe_unused]] const auto drained = read(fd_, &count, sizeof count);  // Nothing to drain is the usual case.
     armed_.store(true);                                                     // ASLEEP
   }
-  /// Something changed for the receiver. [any]
-  void ring() noexcept {
-    if (armed_.exchange(false)) ring_always();  // ASLEEP
+  /// Something changed for the receiver. Whether it slept. [any]
+  bool ring() noexcept {
+    if (!armed_.exchange(false)) return false;  // ASLEEP
+    ring_always();
+    return true;
   }
   void ring_always() noexcept {
     const std::uint64_t one = 1;

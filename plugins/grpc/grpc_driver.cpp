@@ -2,7 +2,6 @@
 
 #include <grpc/grpc.h>
 #include <grpcpp/create_channel.h>
-#include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server_builder.h>
 #include <poll.h>
 #include <unistd.h>
@@ -28,7 +27,6 @@ int milliseconds(std::chrono::nanoseconds time) {
 void keep_grpc() {
   static const bool kept = [] {
     grpc_init();
-    grpc::EnableDefaultHealthCheckService(true);
     return true;
   }();
   (void)kept;
@@ -77,7 +75,8 @@ cdmf_status GrpcDriver::open(ErrorText& error) {
   }
   {
     const std::lock_guard lock(mutex_);
-    engine->thread = std::thread([&queue = *engine->queue] { run(queue); });
+    engine->pump = std::make_unique<Pump>(*engine->queue, &complete);
+    pump_ = engine->pump.get();
     engine_ = std::move(engine);
     alarm_ = std::move(alarm);
     closing_ = false;
@@ -143,6 +142,7 @@ cdmf_status GrpcDriver::attach(std::uint64_t deadline, cdmf_peer& peer, ErrorTex
       static_cast<int>(message_bytes_max(kDescription.max_message_size_limit + CDMF_FRAME_OVERHEAD_MAX)));
   if (!options_.tls_server_name.empty()) arguments.SetSslTargetNameOverride(options_.tls_server_name);
   link->call(grpc::CreateCustomChannel(target, client_credentials(options_), arguments), options_.endpoint);
+  expect_progress();
   std::string problem;
   const auto status = link->await_answer(deadline, problem);
   if (status != CDMF_OK) return error.fail(status, 0, target, ": ", problem);
@@ -171,6 +171,7 @@ void GrpcDriver::close() {
   std::unique_lock lock(mutex_);
   closing_ = true;
   const auto all = engine_->all;
+  engine_->pump->finish();
   lock.unlock();
   if (engine_->server != nullptr) {
     // Stops listening before anybody is told: who hears the goodbye may start the next server at once. grpc::Server
@@ -188,7 +189,8 @@ void GrpcDriver::close() {
   const auto engine = std::move(engine_);
   lock.unlock();
   engine->queue->Shutdown();
-  engine->thread.join();
+  engine->pump->join();
+  pump_ = nullptr;
   alarm_.reset();
 }
 
@@ -201,17 +203,21 @@ void GrpcDriver::describe(cdmf_info& info) {
   info.detail = detail_.c_str();
 }
 
-// ---- gRPC's thread --------------------------------------------------------------------------------------------------
+// ---- What gRPC brings -----------------------------------------------------------------------------------------------
 
-void GrpcDriver::run(grpc::CompletionQueue& queue) {
-  void* tag = nullptr;
-  for (bool ok = false; queue.Next(&tag, &ok);) {
-    const auto* const done = static_cast<Link::Tag*>(tag);
-    done->link->complete(done->op, ok);
-  }
+void GrpcDriver::complete(void* tag, bool ok) {
+  const auto* const done = static_cast<Link::Tag*>(tag);
+  done->link->complete(done->op, ok);
 }
 
-void GrpcDriver::receivable() { alarm_->ring(); }
+void GrpcDriver::receivable() {
+  if (alarm_->ring()) pump_->woken();
+}
+
+/// Before a wait that only gRPC can end.
+void GrpcDriver::expect_progress() {
+  if (pump_ != nullptr) pump_->go_on();
+}
 
 void GrpcDriver::finished(cdmf_peer id) {
   std::shared_ptr<Link> last;
@@ -226,7 +232,9 @@ void GrpcDriver::finished(cdmf_peer id) {
 void GrpcDriver::called(Link& link) {
   std::string problem;
   const cdmf_status status = check_client(link, problem);
-  if (status != CDMF_OK) {
+  if (status == CDMF_OK && link.context().method() == kHealthMethod) {
+    link.answer_health();
+  } else if (status != CDMF_OK) {
     host_.log(CDMF_LOG_WARNING, options_.address.target, ": refused ", link.context().peer(), ": ", problem);
     link.refuse(status, problem);
   } else {
@@ -258,7 +266,8 @@ cdmf_status GrpcDriver::check_client(Link& link, std::string& problem) {
     }
     if (!allowed) return refuse(CDMF_PERMISSION_DENIED, "allow_peers of the server does not name " + names);
   }
-  if (context.method() != kMethod) return refuse(CDMF_PROTOCOL_ERROR, "no such method: " + context.method());
+  if (context.method() == kHealthMethod) return CDMF_OK;
+  if (context.method() != kMethod) return refuse(CDMF_UNSUPPORTED, "no such method: " + context.method());
   const std::string version = metadata_of(context, kVersionKey);
   if (version != std::to_string(kWireVersion)) {
     return refuse(CDMF_VERSION_MISMATCH,
@@ -308,7 +317,9 @@ void GrpcDriver::abort(const cdmf_loan& loan) { Link::abort(loan); }
 cdmf_status GrpcDriver::flush(cdmf_peer peer, std::uint64_t deadline) {
   if (peer != CDMF_NO_PEER) {
     const auto link = find_link(peer);
-    return link == nullptr ? CDMF_NOT_CONNECTED : link->flush(deadline);
+    if (link == nullptr) return CDMF_NOT_CONNECTED;
+    if (deadline != kNoWait) expect_progress();
+    return link->flush(deadline);
   }
   std::vector<std::shared_ptr<Link>> all;
   {
@@ -316,6 +327,7 @@ cdmf_status GrpcDriver::flush(cdmf_peer peer, std::uint64_t deadline) {
     if (engine_ == nullptr) return CDMF_NOT_INITIALIZED;
     for (const auto& [id, link] : engine_->links) all.push_back(link);
   }
+  if (deadline != kNoWait) expect_progress();
   cdmf_status result = CDMF_OK;
   for (const auto& link : all) {
     const cdmf_status status = link->flush(deadline);
@@ -328,6 +340,7 @@ cdmf_status GrpcDriver::flush(cdmf_peer peer, std::uint64_t deadline) {
 cdmf_status GrpcDriver::await_space(cdmf_peer peer, std::size_t size, std::uint64_t deadline) {
   const auto link = find_link(peer);
   if (link == nullptr) return CDMF_NOT_CONNECTED;
+  expect_progress();
   const cdmf_status status = link->await_space(size, deadline, interrupts_, interrupts_seen_sending_.load());
   if (status == CDMF_INTERRUPTED) interrupts_seen_sending_.store(interrupts_.load());
   return status;
@@ -399,6 +412,10 @@ void GrpcDriver::unhold(std::uint64_t held) {
 
 cdmf_status GrpcDriver::await_messages(std::uint64_t deadline) {
   if (alarm_ == nullptr) return CDMF_NOT_INITIALIZED;
+  pump_->drive(deadline, [this] {
+    const std::lock_guard lock(mutex_);
+    return any_receivable() || interrupts_.load() != interrupts_seen_receiving_;
+  });
   for (;;) {
     const bool ready = arm() == CDMF_READY;
     // After arm(), which empties the descriptor: an interrupt() before that is seen here, a later one ends poll().
@@ -406,9 +423,11 @@ cdmf_status GrpcDriver::await_messages(std::uint64_t deadline) {
     if (interrupts != std::exchange(interrupts_seen_receiving_, interrupts)) return CDMF_INTERRUPTED;
     if (ready) return CDMF_OK;
     pollfd wait{alarm_->fd(), POLLIN, 0};
-    if (poll(&wait, 1, poll_timeout_ms(deadline)) == 0 && (deadline == kNoWait || monotonic_now_ns() >= deadline)) {
-      return CDMF_TIMEOUT;
-    }
+    pump_->sleeping(true);
+    // What came since arm() has found nobody asleep; the thread goes on driving then.
+    const bool woken = poll(&wait, 1, poll_timeout_ms(deadline)) != 0;
+    pump_->sleeping(false);
+    if (!woken && (deadline == kNoWait || monotonic_now_ns() >= deadline)) return CDMF_TIMEOUT;
   }
 }
 
@@ -421,9 +440,13 @@ cdmf_arm_result GrpcDriver::arm() {
   const std::lock_guard lock(mutex_);
   if (engine_ == nullptr) return CDMF_READY;
   alarm_->arm();  // Before looking: see Alarm, edge ASLEEP.
-  const bool ready = std::any_of(engine_->links.begin(), engine_->links.end(),
-                                 [](const auto& one) { return one.second->receivable(); });
-  return ready ? CDMF_READY : CDMF_ARMED;
+  return any_receivable() ? CDMF_READY : CDMF_ARMED;
+}
+
+/// Under mutex_.
+bool GrpcDriver::any_receivable() const {
+  return std::any_of(engine_->links.begin(), engine_->links.end(),
+                     [](const auto& one) { return one.second->receivable(); });
 }
 
 void GrpcDriver::interrupt() {

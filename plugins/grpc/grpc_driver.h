@@ -10,17 +10,17 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "alarm.h"
 #include "link.h"
 #include "options.h"
+#include "pump.h"
 #include "socket_file.h"
 
 namespace cdmf::ipc::grpc_transport {
 
-/// One thread per open driver drives gRPC: it completes reads and writes, and copies what came into aligned blocks.
+/// Whoever drives gRPC (Pump) completes reads and writes, and copies what came into aligned blocks.
 /// Locks, always in this order: mutex_, then one Link's.
 class GrpcDriver final : public Driver, private LinkEvents {
  public:
@@ -61,7 +61,7 @@ class GrpcDriver final : public Driver, private LinkEvents {
     grpc::AsyncGenericService service;
     std::unique_ptr<grpc::Server> server;
     std::unique_ptr<grpc::CompletionQueue> queue;  // A server's is a ServerCompletionQueue.
-    std::thread thread;
+    std::unique_ptr<Pump> pump;
     std::map<cdmf_peer, std::shared_ptr<Link>> all;    // Those gRPC still has to do with.
     std::map<cdmf_peer, std::shared_ptr<Link>> links;  // Those the program has not seen the end of.
   };
@@ -73,9 +73,11 @@ class GrpcDriver final : public Driver, private LinkEvents {
   [[nodiscard]] cdmf_status open_server(Engine& engine, ErrorText& error) const;
   [[nodiscard]] cdmf_status check_client(Link& link, std::string& problem);
   void request_next();
-  static void run(grpc::CompletionQueue& queue);
+  static void complete(void* tag, bool ok);
+  void expect_progress();
   [[nodiscard]] std::shared_ptr<Link> find_link(cdmf_peer peer);
   [[nodiscard]] std::shared_ptr<Link> make_link();
+  [[nodiscard]] bool any_receivable() const;
 
   // Constant.
   const Options options_;
@@ -96,6 +98,7 @@ class GrpcDriver final : public Driver, private LinkEvents {
   std::uint64_t last_held_ = 0;
 
   std::shared_ptr<Alarm> alarm_;  // Set by open(), constant until close().
+  Pump* pump_ = nullptr;          // The engine's; as alarm_.
   // interrupt() counts; a wait ends when the count is not what the wait before it has seen.
   std::atomic<std::uint64_t> interrupts_{0};
   std::atomic<std::uint64_t> interrupts_seen_sending_{0};

@@ -105,7 +105,16 @@ void Link::refuse(cdmf_status status, const std::string& text) {
   const std::lock_guard lock(mutex_);
   end_told_ = finish_begun_ = true;  // The program never hears of it.
   server_context_->AddTrailingMetadata(kStatusKey, std::to_string(status));
-  server_->Finish(grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, text), post(Op::kFinish));
+  const auto code =
+      status == CDMF_UNSUPPORTED ? grpc::StatusCode::UNIMPLEMENTED : grpc::StatusCode::FAILED_PRECONDITION;
+  server_->Finish(grpc::Status(code, text), post(Op::kFinish));
+}
+
+void Link::answer_health() {
+  const std::lock_guard lock(mutex_);
+  end_told_ = finish_begun_ = true;
+  const grpc::Slice serving("\x08\x01", 2);  // HealthCheckResponse { status: SERVING }
+  server_->WriteAndFinish({&serving, 1}, {}, grpc::Status::OK, post(Op::kFinish));
 }
 
 // ---- Sending --------------------------------------------------------------------------------------------------------

@@ -81,6 +81,8 @@ class Link : public std::enable_shared_from_this<Link> {
   [[nodiscard]] grpc::GenericServerContext& context() noexcept { return *server_context_; }
   void accept();
   void refuse(cdmf_status status, const std::string& text);
+  /// Server, in called(): the call is none for a link, but asks whether the server is well.
+  void answer_health();
 
   [[nodiscard]] cdmf_peer id() const noexcept { return id_; }
   [[nodiscard]] std::size_t frame_size_max() const noexcept { return limits_.frame_size_max; }

@@ -17,6 +17,9 @@ static_assert(std::endian::native == std::endian::little, "headers are read and 
 
 inline constexpr std::uint32_t kWireVersion = 1;
 inline constexpr const char* kMethod = "/cdmf.Link/Frames";
+/// Answered as well, for those who watch over servers. (gRPC's own service for it would keep threads that drive every
+/// connection of the process, each message then being handed from one thread to another.)
+inline constexpr const char* kHealthMethod = "/grpc.health.v1.Health/Check";
 inline constexpr const char* kVersionKey = "cdmf-version";
 inline constexpr const char* kFrameSizeKey = "cdmf-frame-size-max";
 inline constexpr const char* kStatusKey = "cdmf-status";  // Trailing: why a server refuses, a cdmf_status.

@@ -39,11 +39,10 @@ inline Measured measure_beside(const std::vector<std::function<void(const std::f
     ipc::cli::pin_to_cpu(cpus.first);
     const Measured found = measure();
     char text[160];
-    std::snprintf(text, sizeof text, "%.3f %llu %llu %llu %llu", found.value,
-                  static_cast<unsigned long long>(found.latency.count),
-                  static_cast<unsigned long long>(found.latency.p50_ns),
-                  static_cast<unsigned long long>(found.latency.p99_ns),
-                  static_cast<unsigned long long>(found.latency.p999_ns));
+    std::snprintf(
+        text, sizeof text, "%.3f %llu %llu %llu %llu", found.value,
+        static_cast<unsigned long long>(found.latency.count), static_cast<unsigned long long>(found.latency.p50_ns),
+        static_cast<unsigned long long>(found.latency.p99_ns), static_cast<unsigned long long>(found.latency.p999_ns));
     control.send_line(text);
     return 0;
   });

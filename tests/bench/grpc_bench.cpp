@@ -235,8 +235,8 @@ int main(int argc, char** argv) {
         const std::string name = what + "/" + std::to_string(size) + (tls ? "B/tls" : "B/plain_text");
         const Unit unit = trips ? Unit::round_trip_ns : Unit::messages_per_second;
         rounds.add({"grpc/" + name, unit, [=] { return ours(cpus, setting, trips, size); }, {}, name});
-        rounds.add({"a plain gRPC stream/" + name, unit, [=] { return plain(cpus, setting, trips, size); }, {}, name,
-                    true});
+        rounds.add(
+            {"a plain gRPC stream/" + name, unit, [=] { return plain(cpus, setting, trips, size); }, {}, name, true});
       };
       add("stream", false, 64);
       add("stream", false, 65536);
