@@ -67,6 +67,7 @@ class GrpcDriver final : public Driver, private LinkEvents {
   };
 
   void receivable() override;
+  bool receiver_is_here() override { return pump_->receiver_drives(); }
   void called(Link& link) override;
   void finished(cdmf_peer id) override;
 

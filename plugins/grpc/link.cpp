@@ -330,7 +330,10 @@ bool Link::next(cdmf_view& view, std::shared_ptr<Block>& block) {
     block = first;
     return true;
   }
-  if (ended_ == CDMF_OK) return false;
+  if (ended_ == CDMF_OK) {
+    post_read();
+    return false;
+  }
   view.kind = CDMF_VIEW_PEER_DISCONNECTED;
   view.reason = ended_;
   view.lost = lost_;
@@ -341,6 +344,7 @@ bool Link::next(cdmf_view& view, std::shared_ptr<Block>& block) {
 bool Link::receivable() {
   const std::lock_guard lock(mutex_);
   if (end_told_ || (!open_ && !announced_)) return false;
+  if (inbox_.empty()) post_read();
   return !announced_ || ended_ != CDMF_OK || !inbox_.empty();
 }
 
@@ -444,7 +448,9 @@ void Link::complete(Op op, bool ok) {
         if (!ok) read_failed_ = true;
         // A client's end of the stream comes with its status; a server hears nothing else when a client just ends.
         if (!ok && server_ != nullptr) remote_end(CDMF_PEER_DIED);
-        post_read();
+        // A read tells the peer at once how much it may send. A receiver that is here may answer first; then both leave
+        // in one piece.
+        if (!ok || inbox_.empty() || !events_.receiver_is_here()) post_read();
         break;
       case Op::kWrite:
         used_ -= std::exchange(write_bytes_, 0);

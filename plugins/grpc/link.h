@@ -38,10 +38,12 @@ struct Block {
 
 class Link;
 
-/// What links tell their driver. receivable() is called under a link's mutex, the others without.
+/// What links tell and ask their driver. The first two are called under a link's mutex, the others without.
 class LinkEvents {
  public:
   virtual void receivable() = 0;
+  /// Whether the receiver itself completes operations now, and hence looks at the link next.
+  virtual bool receiver_is_here() = 0;
   /// A client has called: accept() or refuse().
   virtual void called(Link& link) = 0;
   /// No operation of gRPC refers to the link any more, nor will one.

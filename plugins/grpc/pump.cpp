@@ -38,11 +38,11 @@ void Pump::drive(std::uint64_t deadline, const std::function<bool()>& ready) {
   bool idle = false;
   while (!idle && !ready()) {
     const std::uint64_t now = monotonic_now_ns();
-    const auto wait = std::min<std::uint64_t>(std::chrono::nanoseconds(kHot).count(), deadline - std::min(now, deadline));
+    const auto wait =
+        std::min<std::uint64_t>(std::chrono::nanoseconds(kHot).count(), deadline - std::min(now, deadline));
     void* tag = nullptr;
     bool ok = false;
-    const auto status =
-        queue_.AsyncNext(&tag, &ok, std::chrono::system_clock::now() + std::chrono::nanoseconds(wait));
+    const auto status = queue_.AsyncNext(&tag, &ok, std::chrono::system_clock::now() + std::chrono::nanoseconds(wait));
     if (status == grpc::CompletionQueue::GOT_EVENT) complete_(tag, ok);
     idle = status != grpc::CompletionQueue::GOT_EVENT;
   }

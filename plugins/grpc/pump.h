@@ -31,6 +31,8 @@ class Pump {
   void drive(std::uint64_t deadline, const std::function<bool()>& ready);
   /// The receiver sleeps from now on, or does not any more; only then is it worth stepping aside for. [receiver]
   void sleeping(bool yes) noexcept { receiver_sleeps_ = yes; }
+  /// Whether it is the receiver who drives.
+  [[nodiscard]] bool receiver_drives() const noexcept { return driving_; }
   /// The receiver was woken. [any]
   void woken() noexcept {
     if (receiver_sleeps_) step_aside_ = true;
@@ -52,10 +54,10 @@ class Pump {
 
   std::mutex mutex_;  // Guards everything below.
   std::condition_variable changed_;
-  bool aside_ = false;      // The thread leaves the queue to the receiver.
-  bool driving_ = false;    // The receiver is in drive().
-  bool go_on_ = false;      // Ends `aside_`.
-  bool finishing_ = false;  // For good.
+  bool aside_ = false;                // The thread leaves the queue to the receiver.
+  std::atomic<bool> driving_{false};  // The receiver is in drive().
+  bool go_on_ = false;                // Ends `aside_`.
+  bool finishing_ = false;            // For good.
   std::uint64_t turns_ = 0;
   std::thread thread_;  // Last: it uses what is above.
 };

@@ -8,14 +8,13 @@
 #include <grpcpp/impl/codegen/method_handler.h>
 #include <grpcpp/impl/codegen/rpc_service_method.h>
 #include <grpcpp/impl/codegen/service_type.h>
-#include <grpcpp/security/credentials.h>
+#include <grpcpp/security/tls_certificate_provider.h>
+#include <grpcpp/security/tls_credentials_options.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 
 #include "arguments.h"
 #include "ends.h"
@@ -45,10 +44,6 @@ class Certificates {
     std::filesystem::remove_all(folder_, ignored);
   }
   std::string path(const std::string& name) const { return (folder_ / name).string(); }
-  std::string text(const std::string& name) const {
-    std::ifstream file(path(name));
-    return {std::istreambuf_iterator<char>(file), {}};
-  }
 
  private:
   std::filesystem::path folder_;
@@ -58,6 +53,13 @@ struct Setting {
   const Certificates* files;
   bool tls;
 };
+
+namespace tls = grpc::experimental;
+
+std::shared_ptr<tls::FileWatcherCertificateProvider> files_of(const Setting& setting, const std::string& side) {
+  return std::make_shared<tls::FileWatcherCertificateProvider>(
+      setting.files->path(side + ".key"), setting.files->path(side + ".pem"), setting.files->path("ca.pem"), 10);
+}
 
 // ---- Plain gRPC -----------------------------------------------------------------------------------------------------
 
@@ -112,10 +114,12 @@ std::string plain_address() { return "unix:/tmp/cdmf-bench-plain-" + std::to_str
 void serve_plain(const Setting& setting, bool echoes, std::size_t size, const std::function<void()>& ready) {
   std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials();
   if (setting.tls) {
-    grpc::SslServerCredentialsOptions options(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
-    options.pem_root_certs = setting.files->text("ca.pem");
-    options.pem_key_cert_pairs.push_back({setting.files->text("server.key"), setting.files->text("server.pem")});
-    credentials = grpc::SslServerCredentials(options);
+    tls::TlsServerCredentialsOptions options(files_of(setting, "server"));
+    options.watch_root_certs();
+    options.watch_identity_key_cert_pairs();
+    options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+    options.set_check_call_host(false);
+    credentials = tls::TlsServerCredentials(options);
   }
   PlainService service(echoes, size);
   grpc::ServerBuilder builder;
@@ -133,8 +137,12 @@ class PlainEnd {
     std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
     grpc::ChannelArguments arguments;
     if (setting.tls) {
-      credentials = grpc::SslCredentials(
-          {setting.files->text("ca.pem"), setting.files->text("client.key"), setting.files->text("client.pem")});
+      tls::TlsChannelCredentialsOptions options;
+      options.set_certificate_provider(files_of(setting, "client"));
+      options.watch_root_certs();
+      options.watch_identity_key_cert_pairs();
+      options.set_verify_server_certs(true);
+      credentials = tls::TlsCredentials(options);
       arguments.SetSslTargetNameOverride("localhost");
     }
     channel_ = grpc::CreateCustomChannel(plain_address(), credentials, arguments);

@@ -419,6 +419,21 @@ TEST_F(OneHost, WhatIsTooLargeForTheOtherSideIsRefused) {
   EXPECT_EQ(proxy.call("echo", std::string(1025, 'x'), 60s).error, TransportError::BUFFER_OVERFLOW);
 }
 
+TEST_F(OneHost, AreCheckedWithTheFile) {
+  const std::string transports =
+      "version: 1\ntransports:\n" + entry("front", "shm") + entry("middle", "unix_socket") + "routes:\n";
+  const auto right =
+      run(folder_,
+          {"check", folder_.write("right.yaml", transports + "  - { from: front, to: middle, both_ways: true }\n")});
+  EXPECT_EQ(right.code, 0) << right.errors;
+  EXPECT_TRUE(contains(right.output, "ok: route front <-> middle for *")) << right.output;
+  const auto wrong =
+      run(folder_, {"check", folder_.write("wrong.yaml", transports + "  - { from: front, to: midle }\n")});
+  EXPECT_EQ(wrong.code, 1);
+  EXPECT_TRUE(contains(wrong.errors, "wrong.yaml:6:24: routes[0].to: 'midle' is no transport of this file; did you"))
+      << wrong.errors;
+}
+
 TEST_F(OneHost, OtherTransportsOfTheFileStillAnswerCalls) {
   const std::string file =
       folder_.write("mixed.yaml", "version: 1\ntransports:\n" + entry("front", "shm") + entry("middle", "unix_socket") +

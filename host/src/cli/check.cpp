@@ -19,6 +19,10 @@ int command_check(const ProgramOptions& program, const CheckArguments& arguments
       std::printf("%s: ok: %s is %s at %s\n", file.c_str(), entry.name.c_str(), entry.type.c_str(),
                   entry.config.endpoint.c_str());
     }
+    for (const auto& route : loaded.config.routes) {
+      std::printf("%s: ok: route %s %s %s for %s\n", file.c_str(), route.from.c_str(), route.both_ways ? "<->" : "->",
+                  route.to.c_str(), route.match.c_str());
+    }
   }
   return code;
 }
