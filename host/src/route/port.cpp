@@ -173,7 +173,7 @@ void Port::forward(const Way& way, const MessageView& message) {
   }
   MessageView copy = message;
   ++copy.hops;
-  deadline_ns_ = 0;
+  deadline_ns_ = message.time_left.said() ? coarse_now_ns() + time_left_ns(message) : 0;
   const Passed passed = pass(way, copy);
   if (passed != Passed::yes) return not_passed(way, message, passed);
   (way.back ? way.counters->forwarded_back : way.counters->forwarded).fetch_add(1, kRelaxed);
@@ -198,7 +198,6 @@ Port::Passed Port::pass(const Way& way, MessageView& message) {
     if (!std::exchange(waited, true)) {
       ++way.counters->waiting;
       shared_.log(LogLevel::warning, way.entry->place + ": '" + way.to->name_ + "' is down; messages wait");
-      if (message.time_left.said()) deadline_ns_ = coarse_now_ns() + time_left_ns(message);
     }
     result = Passed::stopping;
     if (!way.to->wait_for_peer()) break;
@@ -260,12 +259,14 @@ Port::Passed Port::pass_to(const Way& way, PeerId peer, const MessageView& messa
     if (sent) {
       sent_to(*way.to, peer);
       result = Passed::yes;
-    } else if (sent.error == TransportError::BUFFER_FULL || sent.error == TransportError::TIMEOUT) {
+    } else if (sent.error == TransportError::BUFFER_FULL || sent.error == TransportError::TIMEOUT ||
+               sent.error == TransportError::RESOURCE_EXHAUSTED) {
       result = Passed::full;
       if (when == WhenDown::BLOCK) {
         if (!std::exchange(waited, true)) ++way.counters->waiting;
-        result = Passed::stopping;
-        if (!shared_.stopping) continue;
+        if (sent.error == TransportError::RESOURCE_EXHAUSTED) std::this_thread::sleep_for(1ms);
+        result = deadline_ns_ != 0 && coarse_now_ns() >= deadline_ns_ ? Passed::too_late : Passed::stopping;
+        if (result == Passed::stopping && !shared_.stopping) continue;
       }
     } else if (sent.error == TransportError::BUFFER_OVERFLOW) {
       result = Passed::too_large;
@@ -306,7 +307,7 @@ void Port::not_passed(const Way& way, const MessageView& message, Passed why) {
                     way.entry->place + ": " + to + " cannot be sent to from here; set bidirectional");
       return refuse(message, Refusal::UNREACHABLE, to + " cannot be sent to from here");
     case Passed::too_late:
-      return refuse(message, Refusal::DEADLINE_PASSED, "its time was up while " + to + " was down");
+      return refuse(message, Refusal::DEADLINE_PASSED, "its time was up while " + to + " was down or full");
     case Passed::crowded:
       return refuse(message, Refusal::OVERLOADED, "too many requests over " + to + " wait for an answer");
     case Passed::stopping:

@@ -60,7 +60,9 @@ class Receipts {
   };
   void add(PeerId peer, std::uint64_t count) {
     const std::lock_guard lock(mutex_);
-    links_[peer].given += count;
+    const auto link = links_.try_emplace(peer).first;
+    link->second.given += count;
+    if (link->second.given == 0 && !link->second.receipts) links_.erase(link);  // It may have ended before.
   }
 
   mutable std::mutex mutex_;
