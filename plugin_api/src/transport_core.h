@@ -126,7 +126,7 @@ class TransportCore : public std::enable_shared_from_this<TransportCore> {
   struct Handlers;
   void dispatch(Handlers& handlers, const cdmf_view& view);
   bool wait_for_callback();
-  void peer_connected(PeerId peer);
+  void peer_connected(const cdmf_view& view);
   void let_senders_forget(PeerId peer);
   void peer_disconnected(const cdmf_view& view);
   void report(TransportError error, const std::string& text);

@@ -189,7 +189,7 @@ void TransportCore::dispatch(Handlers& handlers, const cdmf_view& view) {
 void TransportCore::handle_exception_view(const cdmf_view& view) {
   switch (view.kind) {
     case CDMF_VIEW_PEER_CONNECTED:
-      return peer_connected(view.peer);
+      return peer_connected(view);
     case CDMF_VIEW_PEER_DISCONNECTED:
       return peer_disconnected(view);
     case CDMF_VIEW_MESSAGE:
@@ -205,9 +205,11 @@ void TransportCore::handle_exception_view(const cdmf_view& view) {
                                              " bytes); its link is closed");
 }
 
-void TransportCore::peer_connected(PeerId peer) {
-  peers_.announce(peer);
-  report_peer({PeerEvent::Kind::CONNECTED, peer, TransportError::SUCCESS, 0});
+void TransportCore::peer_connected(const cdmf_view& view) {
+  peers_.announce(view.peer);
+  PeerEvent event{PeerEvent::Kind::CONNECTED, view.peer};
+  if (view.frame != nullptr) event.identity.assign(static_cast<const char*>(view.frame), view.size);
+  report_peer(event);
 }
 
 /// The sending half of a driver keeps what it knows of a peer until its next call, which may never come: a segment,

@@ -259,7 +259,7 @@ cdmf_status GrpcDriver::check_client(Link& link, std::string& problem) {
     for (const char* const property : {"x509_common_name", "x509_subject_alternative_name"}) {
       for (const auto& name : context.auth_context()->FindPropertyValues(property)) {
         const std::string text = text_of(name);
-        names += (names.empty() ? "" : ", ") + text;
+        if (names.find(text) == names.npos) names += (names.empty() ? "" : ", ") + text;
         allowed |=
             std::find(options_.allow_peers.begin(), options_.allow_peers.end(), text) != options_.allow_peers.end();
       }
@@ -364,7 +364,7 @@ std::size_t GrpcDriver::receive_burst(cdmf_view* views, std::size_t capacity) {
       std::shared_ptr<Block> block;
       if (!turn->second->next(views[count], block)) break;
       cdmf_view& view = views[count++];
-      if (view.kind == CDMF_VIEW_MESSAGE) {
+      if (block != nullptr) {
         if (burst_.empty() || burst_.back().block != block) burst_.push_back({std::move(block), view.peer});
         view.token = burst_.size() - 1;
       }

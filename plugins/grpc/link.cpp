@@ -1,5 +1,6 @@
 #include "link.h"
 
+#include <grpc/grpc_security_constants.h>
 #include <grpcpp/support/slice.h>
 
 #include <algorithm>
@@ -36,6 +37,14 @@ cdmf_status known_reason(std::uint64_t reason) {
 Link::Link(cdmf_peer id, const Limits& limits, LinkEvents& events, grpc::CompletionQueue& queue)
     : id_(id), limits_(limits), events_(events), queue_(queue) {
   for (std::size_t i = 0; i < kOpCount; ++i) tags_[i] = {this, static_cast<Op>(i)};
+}
+
+/// The subject of the peer's certificate, once a handshake has checked it.
+void Link::note_identity(const grpc::AuthContext& authentication) {
+  const auto subjects = authentication.FindPropertyValues(GRPC_X509_SUBJECT_PROPERTY_NAME);
+  if (subjects.empty()) return;
+  identity_ = std::make_shared<Block>(subjects.front().size());
+  std::memcpy(identity_->memory.get(), subjects.front().data(), subjects.front().size());
 }
 
 void* Link::post(Op op) {
@@ -95,6 +104,7 @@ void Link::request(grpc::AsyncGenericService& service, grpc::ServerCompletionQue
 void Link::accept() {
   const std::lock_guard lock(mutex_);
   open_ = true;
+  note_identity(*server_context_->auth_context());
   server_context_->AddInitialMetadata(kFrameSizeKey, std::to_string(limits_.frame_size_max));
   server_->SendInitialMetadata(post(Op::kStart));
   post_read();
@@ -298,6 +308,11 @@ bool Link::next(cdmf_view& view, std::shared_ptr<Block>& block) {
   if (end_told_ || (!open_ && !announced_)) return false;
   if (!std::exchange(announced_, true)) {
     view.kind = CDMF_VIEW_PEER_CONNECTED;
+    if (identity_ != nullptr) {
+      view.frame = identity_->memory.get();
+      view.size = identity_->size;
+      block = identity_;
+    }
     return true;
   }
   while (!inbox_.empty()) {
@@ -416,6 +431,7 @@ void Link::on_start(bool ok) {
       limits_.frame_size_max = static_cast<std::size_t>(agreed);
       limits_.send_bytes = std::max(limits_.send_bytes, record_bytes(limits_.frame_size_max));
       open_ = true;
+      note_identity(*client_context_->auth_context());
     }
     ask_for_status();
     post_read();

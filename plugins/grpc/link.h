@@ -101,7 +101,7 @@ class Link : public std::enable_shared_from_this<Link> {
 
   // ---- Receiving [receiver] -------------------------------------------------------------------------------------
 
-  /// The next view of this link; false: nothing now. block keeps its memory.
+  /// The next view of this link; false: nothing now. block keeps its memory, null when it has none.
   [[nodiscard]] bool next(cdmf_view& view, std::shared_ptr<Block>& block);
   [[nodiscard]] bool receivable();
   [[nodiscard]] const char* problem() const noexcept { return problem_; }
@@ -130,6 +130,7 @@ class Link : public std::enable_shared_from_this<Link> {
     std::uint64_t frames_committed = 0;
   };
 
+  void note_identity(const grpc::AuthContext& authentication);
   [[nodiscard]] void* post(Op op);
   [[nodiscard]] bool under_way(Op op) const noexcept { return under_way_[static_cast<unsigned>(op)] != nullptr; }
   void post_read();
@@ -182,6 +183,7 @@ class Link : public std::enable_shared_from_this<Link> {
   bool finish_begun_ = false;
 
   // Receiving.
+  std::shared_ptr<Block> identity_;  // Of the peer; null: not known.
   std::deque<std::shared_ptr<Block>> inbox_;
   std::size_t inbox_bytes_ = 0;
   bool announced_ = false;

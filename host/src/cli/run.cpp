@@ -74,7 +74,9 @@ class Service {
 
   void report_peer(const PeerEvent& event) {
     const std::string peer = name_ + ": peer " + std::to_string(event.peer);
-    if (event.kind == PeerEvent::Kind::CONNECTED) return host_.log(LogLevel::info, peer + " connected");
+    if (event.kind == PeerEvent::Kind::CONNECTED) {
+      return host_.log(LogLevel::info, peer + " connected" + (event.identity.empty() ? "" : ": " + event.identity));
+    }
     std::string line = peer + " left: " + to_string(event.reason);
     if (event.messages_lost > 0) line += ", " + std::to_string(event.messages_lost) + " messages lost";
     host_.log(LogLevel::info, line);

@@ -113,7 +113,7 @@ void Port::on_peer(const PeerEvent& event) {
       peers_ = std::move(peers);
       changed_.notify_all();
     }
-    return shared_.log(LogLevel::info, line + " connected");
+    return shared_.log(LogLevel::info, line + " connected" + (event.identity.empty() ? "" : ": " + event.identity));
   }
   forget(event.peer);
   taken_.erase(event.peer);

@@ -93,7 +93,9 @@ enum { CDMF_VIEW_MESSAGE = 0, CDMF_VIEW_PEER_CONNECTED = 1, CDMF_VIEW_PEER_DISCO
 /// One received frame or one change of a peer. Plain data; valid until release_burst().
 typedef struct cdmf_view {
   const void* frame; /* MESSAGE: size bytes, aligned to CDMF_FRAME_ALIGNMENT. The peer may still be able to write
-                        there: copy what you check. Otherwise NULL. */
+                        there: copy what you check. PEER_CONNECTED: size bytes of UTF-8 that name the peer, as far as
+                        the driver has made sure of it, such as the subject of its certificate; NULL: it has not.
+                        Otherwise NULL. */
   size_t size;       /* MESSAGE: 1 .. frame_size_max, already checked by the driver */
   cdmf_peer peer;
   uint64_t token;        /* for hold() */

@@ -53,6 +53,9 @@ struct PeerEvent {
   TransportError reason =
       TransportError::SUCCESS;      ///< DISCONNECTED: CONNECTION_CLOSED after a goodbye, PEER_DIED, PROTOCOL_ERROR …
   std::uint64_t messages_lost = 0;  ///< DISCONNECTED: as far as this side can know
+  /// CONNECTED: who it is, where the transport has made sure of it: with grpc and TLS the subject of its certificate,
+  /// "CN=till-1,O=shop". Empty: the transport tells nothing.
+  std::string identity{};
 };
 
 using MessageCallback = std::function<void(MessagePtr)>;

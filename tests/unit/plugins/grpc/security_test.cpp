@@ -1,6 +1,8 @@
 // Who gets in, and what is refused before anything starts: through the plugin as programs load it.
+#include <arpa/inet.h>
 #include <dlfcn.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -9,10 +11,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <future>
 #include <map>
 #include <string>
 
 #include "ipc/transport.h"
+#include "support/eventually.h"
 
 namespace cdmf::ipc {
 namespace {
@@ -113,6 +117,84 @@ TEST_F(GrpcSecurity, OnlyCertificatesOfTheAuthorityAndOfTheListAreLetIn) {
           .success());
   Transport plain(plugin());
   EXPECT_FALSE(bring_up(plain, Role::CLIENT, {{"insecure", "true"}}).success());
+}
+
+TEST_F(GrpcSecurity, BothEndsAreToldTheSubjectOfTheOther) {
+  std::promise<std::string> client_is;
+  std::promise<std::string> server_is;
+  Transport server(plugin());
+  server.setPeerCallback([&](const PeerEvent& event) {
+    if (event.kind == PeerEvent::Kind::CONNECTED) client_is.set_value(event.identity);
+  });
+  auto result = bring_up(server, Role::SERVER, tls("server.pem", "server.key"));
+  ASSERT_TRUE(result.success()) << result.text();
+  Transport client(plugin());
+  client.setPeerCallback([&](const PeerEvent& event) {
+    if (event.kind == PeerEvent::Kind::CONNECTED) server_is.set_value(event.identity);
+  });
+  result = bring_up(client, Role::CLIENT, tls("client.pem", "client.key"), 30s);
+  ASSERT_TRUE(result.success()) << result.text();
+  const std::string name = client_is.get_future().get();
+  EXPECT_NE(name.find("CN=test-client"), std::string::npos) << name;
+  EXPECT_NE(name.find("O=cdmf"), std::string::npos) << name;
+  EXPECT_NE(server_is.get_future().get().find("CN=localhost"), std::string::npos);
+}
+
+TEST_F(GrpcSecurity, FilesThatChangeCountForTheNextConnection) {
+  const auto copy = [](const char* from, const char* to) {
+    std::filesystem::copy_file(file(from), file("fresh"), std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::rename(file("fresh"), file(to));
+  };
+  copy("client.pem", "changing.pem");
+  copy("client.key", "changing.key");
+  copy("ca.pem", "changing_ca.pem");
+  Properties properties = with(tls("server.pem", "server.key"), "tls_ca", file("changing_ca.pem"));
+  properties["tls_refresh"] = "1s";
+  Transport server(plugin());
+  auto result = bring_up(server, Role::SERVER, properties);
+  ASSERT_TRUE(result.success()) << result.text();
+  Transport before(plugin());
+  result = bring_up(before, Role::CLIENT, tls("client.pem", "client.key"), 30s);
+  ASSERT_TRUE(result.success()) << result.text();
+  copy("other_ca.pem", "changing_ca.pem");  // From now on the server trusts somebody else.
+  const auto connects = [&](const char* cert, const char* key) {
+    Transport client(plugin());
+    return bring_up(client, Role::CLIENT, tls(cert, key), 5s).success();
+  };
+  EXPECT_TRUE(testing::eventually([&] { return !connects("client.pem", "client.key"); }));
+  EXPECT_TRUE(connects("stranger.pem", "stranger.key"));
+  EXPECT_TRUE(before.isConnected()) << "what was connected stays so";
+  EXPECT_TRUE(before.send(MessageView{}).success());
+}
+
+TEST_F(GrpcSecurity, OverTcpTheNameOfTheServerIsCheckedAndAPortIsTakenOnce) {
+  // A port that was free a moment ago.
+  const int probe = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in here{};
+  here.sin_family = AF_INET;
+  here.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof here;
+  ASSERT_EQ(bind(probe, reinterpret_cast<sockaddr*>(&here), size), 0);
+  ASSERT_EQ(getsockname(probe, reinterpret_cast<sockaddr*>(&here), &size), 0);
+  close(probe);
+  const std::string port = std::to_string(ntohs(here.sin_port));
+  Transport server(plugin());
+  auto result =
+      bring_up(server, Role::SERVER, with(tls("server.pem", "server.key"), "address", "127.0.0.1:" + port));
+  ASSERT_TRUE(result.success()) << result.text();
+  Transport second(plugin());
+  result = bring_up(second, Role::SERVER, with(tls("server.pem", "server.key"), "address", "127.0.0.1:" + port));
+  EXPECT_EQ(result.error, TransportError::ENDPOINT_IN_USE) << result.text();
+  for (const char* host : {"127.0.0.1", "localhost"}) {
+    Transport client(plugin());
+    result = bring_up(client, Role::CLIENT,
+                      with(tls("client.pem", "client.key"), "address", std::string(host) + ":" + port), 30s);
+    EXPECT_TRUE(result.success()) << host << ": " << result.text();
+  }
+  Transport misled(plugin());
+  Properties properties = with(tls("client.pem", "client.key"), "address", "127.0.0.1:" + port);
+  properties["tls_server_name"] = "bank.example";
+  EXPECT_FALSE(bring_up(misled, Role::CLIENT, properties).success());
 }
 
 TEST_F(GrpcSecurity, TheServerSpeaksTls13AndNothingBelow12) {
