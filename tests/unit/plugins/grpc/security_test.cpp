@@ -179,8 +179,7 @@ TEST_F(GrpcSecurity, OverTcpTheNameOfTheServerIsCheckedAndAPortIsTakenOnce) {
   close(probe);
   const std::string port = std::to_string(ntohs(here.sin_port));
   Transport server(plugin());
-  auto result =
-      bring_up(server, Role::SERVER, with(tls("server.pem", "server.key"), "address", "127.0.0.1:" + port));
+  auto result = bring_up(server, Role::SERVER, with(tls("server.pem", "server.key"), "address", "127.0.0.1:" + port));
   ASSERT_TRUE(result.success()) << result.text();
   Transport second(plugin());
   result = bring_up(second, Role::SERVER, with(tls("server.pem", "server.key"), "address", "127.0.0.1:" + port));
