@@ -249,6 +249,36 @@ TEST(TransferOverTls, ALargeFileArrivesWithEveryByte) {
   EXPECT_EQ(receiver.wait(), 0) << receiver.errors();
   EXPECT_EQ(sha256(receiver.output_path()), sha256(input));
 }
+// A host that is gone without a word, as after a power cut: here one that does not run.
+TEST(KeepaliveOfGrpc, GivesAPeerUpThatDoesNotAnswerAndNotBefore) {
+  const TestFolder folder;
+  const std::string file = folder.write(
+      "keepalive.yaml", "version: 1\ntransports:\n  main: { type: grpc, endpoint: /cdmf_keepalive_" +
+                            std::to_string(getpid()) +
+                            ", grpc: { insecure: true, keepalive_interval: 1s, keepalive_timeout: 2s } }\n");
+  const auto host = Host::load(file);
+  ASSERT_TRUE(host.success()) << host.text();
+  auto made = host.value->create("main", Role::SERVER);
+  ASSERT_TRUE(made.success()) << made.text();
+  std::atomic<int> came{0};
+  std::promise<TransportError> ended;
+  made.value->setPeerCallback([&](const PeerEvent& event) {
+    if (event.kind == PeerEvent::Kind::CONNECTED) ++came;
+    if (event.kind == PeerEvent::Kind::DISCONNECTED) ended.set_value(event.reason);
+  });
+  ASSERT_TRUE(made.value->start().success());
+  ASSERT_TRUE(made.value->connect().success());
+  Pipe input;
+  Program sender(folder, "send", {"send", file}, {.input_fd = input.read_end});
+  auto end = ended.get_future();
+  EXPECT_EQ(end.wait_for(std::chrono::seconds(3)), std::future_status::timeout) << "a silent peer that lives is kept";
+  ASSERT_EQ(came, 1) << sender.errors();
+  ASSERT_EQ(kill(sender.pid(), SIGSTOP), 0);
+  const auto stopped = std::chrono::steady_clock::now();
+  ASSERT_EQ(end.wait_for(kWatchdog), std::future_status::ready);
+  EXPECT_EQ(end.get(), TransportError::PEER_DIED);
+  EXPECT_GE(std::chrono::steady_clock::now() - stopped, std::chrono::seconds(1));
+}
 #else
 const auto kTypes = testing::Values("unix_socket", "shm");
 #endif
