@@ -36,6 +36,8 @@ class Alarm {
     [[maybe_unused]] const auto drained = read(fd_, &count, sizeof count);  // Nothing to drain is the usual case.
     armed_.store(true);                                                     // ASLEEP
   }
+  /// The receiver looks by itself for now. [receiver]
+  void disarm() noexcept { armed_.store(false); }
   /// Something changed for the receiver. Whether it slept. [any]
   bool ring() noexcept {
     if (!armed_.exchange(false)) return false;  // ASLEEP

@@ -352,6 +352,7 @@ std::size_t GrpcDriver::receive_burst(cdmf_view* views, std::size_t capacity) {
   const std::lock_guard lock(mutex_);
   if (engine_ == nullptr) return 0;
   auto& links = engine_->links;
+  ++bursts_;
   std::size_t count = 0;
   // A share of the burst per link and turn: nobody can crowd out the others.
   for (std::size_t idle = 0; count < capacity && idle < links.size();) {
@@ -362,7 +363,7 @@ std::size_t GrpcDriver::receive_burst(cdmf_view* views, std::size_t capacity) {
     const std::size_t before = count;
     for (std::size_t i = 0; i < share && count < capacity; ++i) {
       std::shared_ptr<Block> block;
-      if (!turn->second->next(views[count], block)) break;
+      if (!turn->second->next(views[count], block, bursts_)) break;
       cdmf_view& view = views[count++];
       if (block != nullptr) {
         if (burst_.empty() || burst_.back().block != block) burst_.push_back({std::move(block), view.peer});
@@ -412,10 +413,13 @@ void GrpcDriver::unhold(std::uint64_t held) {
 
 cdmf_status GrpcDriver::await_messages(std::uint64_t deadline) {
   if (alarm_ == nullptr) return CDMF_NOT_INITIALIZED;
-  pump_->drive(deadline, [this] {
+  const auto come = [this] {
     const std::lock_guard lock(mutex_);
-    return any_receivable() || interrupts_.load() != interrupts_seen_receiving_;
-  });
+    return any_receivable();
+  };
+  alarm_->disarm();
+  pump_->drive(deadline, [&] { return come() || interrupts_.load() != interrupts_seen_receiving_; });
+  if (interrupts_.load() == interrupts_seen_receiving_ && come()) return CDMF_OK;
   for (;;) {
     const bool ready = arm() == CDMF_READY;
     // After arm(), which empties the descriptor: an interrupt() before that is seen here, a later one ends poll().

@@ -106,6 +106,7 @@ class GrpcDriver final : public Driver, private LinkEvents {
 
   // The receiver's own.
   std::uint64_t interrupts_seen_receiving_ = 0;
+  std::uint64_t bursts_ = 0;
   std::vector<Owned> burst_;  // Token of a view: its index here.
 };
 

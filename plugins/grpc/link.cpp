@@ -244,6 +244,7 @@ cdmf_status Link::await_space(std::size_t size, std::uint64_t deadline, const st
                               std::uint64_t interrupts_before) {
   std::unique_lock lock(mutex_);
   if (size > limits_.frame_size_max) return CDMF_BUFFER_OVERFLOW;
+  if (inbox_.empty()) post_read();  // Else a goodbye would go unnoticed.
   const auto decided = [&] {
     return ended_ != CDMF_OK || record_bytes(size) <= limits_.send_bytes - used_ ||
            interrupts.load() != interrupts_before;
@@ -301,7 +302,7 @@ void Link::take_message() {
   events_.receivable();
 }
 
-bool Link::next(cdmf_view& view, std::shared_ptr<Block>& block) {
+bool Link::next(cdmf_view& view, std::shared_ptr<Block>& block, std::uint64_t burst) {
   const std::lock_guard lock(mutex_);
   view = {};
   view.peer = id_;
@@ -321,7 +322,7 @@ bool Link::next(cdmf_view& view, std::shared_ptr<Block>& block) {
     if (left == 0) {
       inbox_bytes_ -= first->size;
       inbox_.pop_front();
-      post_read();
+      if (last_burst_ != burst || !inbox_.empty()) post_read();
       continue;
     }
     RecordHeader header;
@@ -343,10 +344,11 @@ bool Link::next(cdmf_view& view, std::shared_ptr<Block>& block) {
     view.timestamp_us = header.timestamp_us;
     first->begin += record_bytes(header.size);
     block = first;
+    last_burst_ = burst;
     return true;
   }
   if (ended_ == CDMF_OK) {
-    post_read();
+    if (last_burst_ != burst) post_read();
     return false;
   }
   view.kind = CDMF_VIEW_PEER_DISCONNECTED;
@@ -464,8 +466,8 @@ void Link::complete(Op op, bool ok) {
         if (!ok) read_failed_ = true;
         // A client's end of the stream comes with its status; a server hears nothing else when a client just ends.
         if (!ok && server_ != nullptr) remote_end(CDMF_PEER_DIED);
-        // A read tells the peer at once how much it may send. A receiver that is here may answer first; then both leave
-        // in one piece.
+        // A read tells the peer at once how much it may send. A receiver that is here may answer first, and read when
+        // it has handled what it got; then both leave in one piece.
         if (!ok || inbox_.empty() || !events_.receiver_is_here()) post_read();
         break;
       case Op::kWrite:

@@ -101,8 +101,9 @@ class Link : public std::enable_shared_from_this<Link> {
 
   // ---- Receiving [receiver] -------------------------------------------------------------------------------------
 
-  /// The next view of this link; false: nothing now. block keeps its memory, null when it has none.
-  [[nodiscard]] bool next(cdmf_view& view, std::shared_ptr<Block>& block);
+  /// The next view of this link; false: nothing now. block keeps its memory, null when it has none. burst: a number
+  /// for each one.
+  [[nodiscard]] bool next(cdmf_view& view, std::shared_ptr<Block>& block, std::uint64_t burst);
   [[nodiscard]] bool receivable();
   [[nodiscard]] const char* problem() const noexcept { return problem_; }
 
@@ -186,6 +187,7 @@ class Link : public std::enable_shared_from_this<Link> {
   std::shared_ptr<Block> identity_;  // Of the peer; null: not known.
   std::deque<std::shared_ptr<Block>> inbox_;
   std::size_t inbox_bytes_ = 0;
+  std::uint64_t last_burst_ = 0;  // That had something of this link.
   bool announced_ = false;
   bool end_told_ = false;
 
