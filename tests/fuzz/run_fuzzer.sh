@@ -29,9 +29,12 @@ fi
 ) 9>"$build/lock"
 program=$(find "$build" -type f -name "fuzz_$name" -perm -100 | head -n 1)
 
+# What it finds must not end with its own default, 77, which here says that nothing was tested.
+#
 # New inputs go into the first folder, never into the source tree. A unit that takes 10 s is as wrong as a crash.
 # <corpus>.dict, when there is one, holds words to try.
 set --
 [ ! -e "$corpus.dict" ] || set -- "-dict=$corpus.dict"
 exec "$program" "$@" -max_total_time="$seconds" -max_len="$bytes_max" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
+  -error_exitcode=1 -timeout_exitcode=1 \
   -artifact_prefix="$work/found/$name/" "$work/grown/$name" "$corpus"

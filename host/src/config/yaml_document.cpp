@@ -177,7 +177,7 @@ class TreeBuilder final : public YAML::EventHandler {
       problems_.add(node.position, path(), "holds a zero character");
       fine = false;
     }
-    if (!fine) node.kind = YamlNode::Kind::refused;
+    if (!fine) node = refused_at(node.position);
     attach(std::move(node));
   }
 
