@@ -18,29 +18,6 @@ namespace {
 constexpr std::size_t kPathBytesMax = sizeof(sockaddr_un::sun_path) - 1;
 constexpr int kBacklog = 256;
 
-std::string encoded(const char* endpoint) {
-  std::string name;
-  // No endpoint contains a NUL, so %00 marks the ones without '/' unmistakably.
-  if (*endpoint == '/') {
-    ++endpoint;
-  } else {
-    name = "%00";
-  }
-  for (; *endpoint != '\0'; ++endpoint) {
-    const char c = *endpoint;
-    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-        c == '-') {
-      name += c;
-    } else {
-      constexpr char kDigits[] = "0123456789ABCDEF";
-      name += '%';
-      name += kDigits[static_cast<unsigned char>(c) >> 4];
-      name += kDigits[static_cast<unsigned char>(c) & 15];
-    }
-  }
-  return name;
-}
-
 cdmf_status private_folder(std::string& folder, ErrorText& error) {
   const char* const runtime = std::getenv("XDG_RUNTIME_DIR");
   if (runtime != nullptr && *runtime == '/') {
@@ -91,10 +68,33 @@ cdmf_status take_lock(const std::string& path, UniqueFd& lock, ErrorText& error)
 
 }  // namespace
 
+std::string encode_endpoint(const char* endpoint) {
+  std::string name;
+  // No endpoint contains a NUL, so %00 marks the ones without '/' unmistakably.
+  if (*endpoint == '/') {
+    ++endpoint;
+  } else {
+    name = "%00";
+  }
+  for (; *endpoint != '\0'; ++endpoint) {
+    const char c = *endpoint;
+    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+        c == '-') {
+      name += c;
+    } else {
+      constexpr char kDigits[] = "0123456789ABCDEF";
+      name += '%';
+      name += kDigits[static_cast<unsigned char>(c) >> 4];
+      name += kDigits[static_cast<unsigned char>(c) & 15];
+    }
+  }
+  return name;
+}
+
 cdmf_status socket_path(const char* endpoint, std::string& path, ErrorText& error) {
   std::string folder;
   if (const cdmf_status status = private_folder(folder, error); status != CDMF_OK) return status;
-  const std::string name = encoded(endpoint);
+  const std::string name = encode_endpoint(endpoint);
   if (name.empty()) return error.fail(CDMF_INVALID_CONFIG, 0, "shm: endpoint \"", endpoint, "\" has no name after '/'");
   path = folder + '/' + name + ".shm";
   if (path.size() > kPathBytesMax) {

@@ -7,8 +7,11 @@
 
 namespace cdmf::ipc::shm {
 
-/// The socket of an endpoint: $XDG_RUNTIME_DIR/cdmf/<name>.shm, or /tmp/cdmf-<uid>/<name>.shm. The name is the endpoint
-/// without its leading '/', with every byte outside [A-Za-z0-9._-] as %XX, so that two endpoints never share a file.
+/// An endpoint as part of a file name: its leading '/' dropped, every byte outside [A-Za-z0-9._-] as %XX; an endpoint
+/// without that '/' starts with %00, so that two endpoints never share a file.
+std::string encode_endpoint(const char* endpoint);
+
+/// The socket of an endpoint: $XDG_RUNTIME_DIR/cdmf/<name>.shm, or /tmp/cdmf-<uid>/<name>.shm, with the name encoded.
 /// Makes the folder when it is missing, and refuses one that others could write to. INVALID_CONFIG: too long a name.
 cdmf_status socket_path(const char* endpoint, std::string& path, ErrorText& error);
 
