@@ -48,6 +48,10 @@ constexpr cdmf_property text_property(const char* name, const char* default_text
   return {sizeof(cdmf_property), CDMF_PROPERTY_TEXT, flags, 0, name, default_text, nullptr, nullptr, nullptr, summary};
 }
 
+namespace sdk {
+inline const void* no_extension(const char*) noexcept { return nullptr; }
+}  // namespace sdk
+
 /// What a plugin says of itself. All texts are static.
 struct TransportDescription {
   const char* type = "";  ///< the word after `type:` in YAML, [a-z][a-z0-9_]*; the file is libcdmf_<type>.so
@@ -58,6 +62,8 @@ struct TransportDescription {
   std::uint64_t capabilities = 0;  ///< CDMF_CAP_… with default options
   std::uint64_t max_message_size_limit = std::uint64_t{1} << 30;
   std::span<const cdmf_property> properties{};
+  /// What the plugin offers besides drivers, by name, such as ipc/sizes_abi.h. Must not throw.
+  const void* (*get_extension)(const char* name) noexcept = &sdk::no_extension;
 };
 
 namespace sdk {
@@ -268,8 +274,6 @@ inline constexpr cdmf_build_info kBuildInfo {
 #undef CDMF_SDK_TEXT
 #undef CDMF_SDK_TEXT_
 
-inline const void* no_extension(const char*) noexcept { return nullptr; }
-
 }  // namespace sdk
 
 /// The descriptor of a driver class; constant, so that it can be read without running code of the plugin.
@@ -292,7 +296,7 @@ constexpr cdmf_plugin make_plugin(const TransportDescription& description) {
           description.properties.data(),
           description.properties.size(),
           &sdk::DriverTable<D>::create,
-          &sdk::no_extension};
+          description.get_extension};
 }
 
 }  // namespace cdmf::ipc
