@@ -5,8 +5,6 @@
 namespace cdmf::ipc::shm {
 namespace {
 
-constexpr std::uint32_t kCapacityMax = 1u << 24;
-
 SegmentPlan make_plan(const DriverConfig& config) {
   SegmentPlan plan;
   plan.ring_capacity = static_cast<std::uint32_t>(config.number("ring_buffer_capacity"));

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 
+#include "inspect/extension.h"
 #include "ipc/plugin.h"
 #include "segment/segment.h"
 
@@ -64,7 +65,10 @@ inline constexpr TransportDescription kDescription{
                     CDMF_CAP_SURVIVES_SENDER,
     .max_message_size_limit = std::uint64_t{255} << 20,  // A commit word counts to 256 MiB.
     .properties = kProperties,
+    .get_extension = find_extension,
 };
+
+inline constexpr std::uint32_t kCapacityMax = 1u << 24;  // As the table says.
 
 struct Options {
   /// Throws ConfigError when values contradict each other; the text says what would work.
