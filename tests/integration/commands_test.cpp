@@ -25,6 +25,7 @@ TEST_F(Commands, EveryCommandHasHelpOnStandardOutput) {
                                                        {"check"},
                                                        {"conform"},
                                                        {"bench"},
+                                                       {"size"},
                                                        {"demo"}};
   for (auto words : commands) {
     words.push_back("--help");
@@ -37,7 +38,7 @@ TEST_F(Commands, EveryCommandHasHelpOnStandardOutput) {
 
 TEST_F(Commands, HelpNamesEveryCommandButNotTheInnerOne) {
   const auto help = run(folder_, {"--help"});
-  for (const char* command : {"run", "recv", "send", "plugins", "check", "conform", "bench", "demo"}) {
+  for (const char* command : {"run", "recv", "send", "plugins", "check", "conform", "bench", "size", "demo"}) {
     EXPECT_TRUE(contains(help.output, std::string("\n  ") + command + " ")) << command;
   }
   EXPECT_FALSE(contains(help.output, "bench-peer"));

@@ -63,6 +63,18 @@ struct BenchPeerArguments {
   std::size_t size_bytes = 64;
   int cpu = -1;
 };
+struct SizeArguments {
+  std::string file;            ///< one of file,
+  std::string transport;       ///< empty: all of the file
+  std::uint64_t capacity = 0;  ///< capacity with message_size,
+  std::string message_size = "1KiB";
+  std::string rate;  ///< and rate with latency
+  std::string latency;
+  std::uint32_t producers = 1;
+  std::uint32_t consumers = 1;
+  std::uint64_t clients = 1;
+  std::string type = "shm";
+};
 
 [[nodiscard]] int command_run(const ProgramOptions& program, const RunArguments& arguments);
 [[nodiscard]] int command_recv(const ProgramOptions& program, const TransferArguments& arguments);
@@ -76,6 +88,7 @@ struct BenchPeerArguments {
 [[nodiscard]] int command_bench(const ProgramOptions& program, const BenchArguments& arguments);
 /// The other process of a benchmark; started by `bench` alone.
 [[nodiscard]] int command_bench_peer(const ProgramOptions& program, const BenchPeerArguments& arguments);
+[[nodiscard]] int command_size(const ProgramOptions& program, const SizeArguments& arguments);
 [[nodiscard]] int command_demo(const ProgramOptions& program);
 
 }  // namespace cdmf::ipc::cli

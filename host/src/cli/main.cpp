@@ -46,6 +46,7 @@ class CommandLine {
     add_check();
     add_conform();
     add_bench();
+    add_size();
     auto* demo = command(app_, "demo", "Send a file over each transport by changing one word of YAML",
                          [this] { return command_demo(program_); });
     demo->footer(
@@ -218,6 +219,45 @@ class CommandLine {
     peer->add_option("--cpu", bench_peer_.cpu)->required();
   }
 
+  void add_size() {
+    auto* size = command(app_, "size", "What memory a configuration takes, and which one suits a load",
+                         [this] { return command_size(program_, size_); });
+    auto* file = size->add_option("FILE", size_.file, "YAML configuration");
+    size->add_option("--transport", size_.transport, "Which transport of the file; all of them without it")
+        ->option_text("NAME")
+        ->needs(file);
+    auto* capacity = size->add_option("--capacity", size_.capacity, "Messages that one direction is to hold")
+                         ->option_text("N")
+                         ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
+    auto* message_size = size->add_option("--message-size", size_.message_size, "Payload of each, such as 4KiB")
+                             ->option_text("SIZE")
+                             ->excludes(file);
+    capacity->needs(message_size);
+    auto* rate = size->add_option("--rate", size_.rate, "Messages a second: 50000, 50K, 2.5M")->option_text("R");
+    auto* latency = size->add_option("--latency", size_.latency, "One way, such as 20us")->option_text("DURATION");
+    rate->needs(latency);
+    latency->needs(rate);
+    size->add_option("--producers", size_.producers, "Who send (default 1)")
+        ->option_text("P")
+        ->check(CLI::Range(1, 1 << 20))
+        ->excludes(file);
+    size->add_option("--consumers", size_.consumers, "Who receive (default 1)")
+        ->option_text("C")
+        ->check(CLI::Range(1, 1 << 20))
+        ->excludes(file);
+    size->add_option("--clients", size_.clients, "Also print the memory of so many (default 1)")
+        ->option_text("N")
+        ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 32));
+    size->add_option("--type", size_.type, "Transport to size without a file (default shm)")
+        ->option_text("TYPE")
+        ->excludes(file);
+    size->footer(
+        "With FILE: the exact memory of its transports, part by part, beside the specification's formula. With "
+        "--capacity and --message-size: options that hold so many such messages, as YAML to paste, and their memory. "
+        "With --rate and --latency: the same for the capacity and kind of ring that the specification's flowchart "
+        "recommends for that load.");
+  }
+
   CLI::App app_{"Messages between processes over exchangeable transports.", "cdmf"};
   std::function<int()> work_;
   ProgramOptions program_;
@@ -229,6 +269,7 @@ class CommandLine {
   ConformArguments conform_;
   BenchArguments bench_;
   BenchPeerArguments bench_peer_;
+  SizeArguments size_;
 };
 
 }  // namespace
