@@ -199,7 +199,7 @@ void ControlThread::advance(std::uint64_t key) {
 bool ControlThread::welcome(PendingClient& client) {
   const int socket = client.socket.get();
   Hello hello;
-  const Received received = receive_packet(socket, &hello, sizeof hello);
+  const Received received = receive_packet(socket, &hello, sizeof hello, {}, kHelloBytesMin);
   if (received == Received::nothing) return true;
   if (received != Received::packet) return false;
 
@@ -207,6 +207,8 @@ bool ControlThread::welcome(PendingClient& client) {
   text.struct_size = sizeof text;
   ErrorText error(&text);
   Welcome answer;
+  // Version 1.0 takes no other.
+  const std::size_t answer_bytes = hello.header.minor == 0 ? kWelcomeBytesMin : sizeof answer;
   UniqueFd memory;
   PeerCredentials peer;
   cdmf_status status = peer_credentials(socket, peer) ? CDMF_OK : CDMF_PERMISSION_DENIED;
@@ -217,8 +219,15 @@ bool ControlThread::welcome(PendingClient& client) {
   if (status == CDMF_OK) status = check_header(hello.header, PacketKind::hello, "client", error);
   if (status == CDMF_OK) status = owner_.admit(hello, peer, client.terms, error);
   const bool admitted = status == CDMF_OK;
-  const SegmentPlan& plan = client.terms.plan;
-  if (status == CDMF_OK) status = Segment::create(plan, peer.pid, client.segment, memory, error);
+  SegmentPlan& plan = client.terms.plan;
+  if (status == CDMF_OK) {
+    plan.minor = std::min<std::uint32_t>(hello.header.minor, kVersionMinor);
+    plan.features = hello.features & kFeaturesKnown;
+    plan.generation = ++generation_;
+    const EndFacts own{.pid = getpid(), .may_sleep = may_sleep_ ? 1u : 0u, .only_cpu = only_cpu()};
+    const EndFacts its{peer.pid, hello.header.minor, hello.may_sleep, hello.only_cpu};
+    status = Segment::create(plan, own, its, client.segment, memory, error);
+  }
   if (status == CDMF_OK) {
     client.own_bell.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     client.peer_bell.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -231,7 +240,7 @@ bool ControlThread::welcome(PendingClient& client) {
     host_.log(CDMF_LOG_WARNING, "shm: client with pid ", peer.pid, " refused: ", text.message);
     answer.status = status;
     std::snprintf(answer.text, sizeof answer.text, "%.*s", static_cast<int>(sizeof answer.text - 1), text.message);
-    send_packet(socket, &answer, sizeof answer);
+    send_packet(socket, &answer, answer_bytes);
     return false;
   }
   answer.may_sleep = may_sleep_ ? 1 : 0;
@@ -241,13 +250,14 @@ bool ControlThread::welcome(PendingClient& client) {
   answer.bidirectional = plan.bidirectional ? 1 : 0;
   answer.checksum = plan.checksum ? 1 : 0;
   answer.frame_size_max = plan.frame_size_max;
+  answer.features = plan.features;
   std::array<int, kWelcomeFdCount> fds{};
   fds[kSegmentFd] = memory.get();
   fds[kServerBellFd] = client.own_bell.get();
   fds[kClientBellFd] = client.peer_bell.get();
   client.welcomed = true;  // From here on, dropping it gives its id back.
   client.deadline = monotonic_now_ns() + kHandshakeTimeoutNs;
-  return send_packet(socket, &answer, sizeof answer, fds);
+  return send_packet(socket, &answer, answer_bytes, fds);
 }
 
 void ControlThread::finish(std::uint64_t key) {

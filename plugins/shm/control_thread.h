@@ -82,6 +82,7 @@ class ControlThread {
   UniqueFd stop_;
   std::thread thread_;
   std::map<std::uint64_t, PendingClient> clients_;  // The thread's own.
+  std::uint64_t generation_ = 0;                    // Likewise.
   std::mutex links_mutex_;
   std::map<std::uint64_t, Watched> links_;            // By the key of the socket.
   std::map<std::uint64_t, std::uint64_t> processes_;  // Key of a pidfd to key of its link.

@@ -35,7 +35,8 @@ bool send_packet(int socket, const void* packet, std::size_t size, std::span<con
   return sent == static_cast<ssize_t>(size);
 }
 
-Received receive_packet(int socket, void* packet, std::size_t size, std::span<UniqueFd> fds) noexcept {
+Received receive_packet(int socket, void* packet, std::size_t size, std::span<UniqueFd> fds,
+                        std::size_t size_min) noexcept {
   // Room for one descriptor more than a Welcome has: too many then show as such. What exceeds even this is dropped by
   // the kernel, and MSG_CTRUNC says so.
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * (kWelcomeFdCount + 1))];
@@ -47,7 +48,7 @@ Received receive_packet(int socket, void* packet, std::size_t size, std::span<Un
   message.msg_controllen = sizeof control;
   ssize_t got;
   do {
-    got = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    got = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_TRUNC);  // Says the packet's own size.
   } while (got < 0 && errno == EINTR);
   if (got < 0) return errno == EAGAIN || errno == EWOULDBLOCK ? Received::nothing : Received::closed;
 
@@ -67,8 +68,10 @@ Received receive_packet(int socket, void* packet, std::size_t size, std::span<Un
     }
   }
   if (got == 0) return Received::closed;
-  if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || got != static_cast<ssize_t>(size))
-    return Received::malformed;
+  const auto sent = static_cast<std::size_t>(got);
+  const bool right_size = size_min == 0 ? sent == size : sent >= size_min && sent <= kPacketBytesMax;
+  if ((message.msg_flags & MSG_CTRUNC) != 0 || !right_size) return Received::malformed;
+  if (sent < size) std::memset(static_cast<std::byte*>(packet) + sent, 0, size - sent);
   // A refusal carries no descriptors.
   if (count != fds.size() && count != 0) return Received::malformed;
   std::move(arrived.begin(), arrived.begin() + static_cast<std::ptrdiff_t>(count), fds.begin());
@@ -79,9 +82,9 @@ cdmf_status check_header(const PacketHeader& header, PacketKind expected, const 
   if (header.magic != kSegmentMagic) {
     return error.fail(CDMF_PROTOCOL_ERROR, 0, "shm: the ", peer_name, " does not speak this protocol");
   }
-  if (header.major != kProtocolMajor) {
+  if (header.major != kVersionMajor) {
     return error.fail(CDMF_VERSION_MISMATCH, 0, "shm: the ", peer_name, " speaks protocol ", header.major, '.',
-                      header.minor, ", this side ", kProtocolMajor, '.', kProtocolMinor,
+                      header.minor, ", this side ", kVersionMajor, '.', kVersionMinor,
                       "; use the same release on both sides");
   }
   if (header.kind != expected) {
@@ -110,14 +113,16 @@ cdmf_status ClientHandshake::run(int socket, std::uint64_t frame_size_max, bool 
   Hello hello;
   hello.may_sleep = may_sleep ? 1 : 0;
   hello.only_cpu = only_cpu();
+  hello.features = kFeaturesKnown;
   hello.frame_size_max = frame_size_max;
+  hello.ring_bytes = ring_bytes_wanted;
   if (!send_packet(socket, &hello, sizeof hello)) {
     return error.fail(CDMF_CONNECTION_FAILED, errno, "shm: the server closed the connection");
   }
   Welcome welcome;
   std::array<UniqueFd, kWelcomeFdCount> fds;
   for (;;) {
-    const Received received = receive_packet(socket, &welcome, sizeof welcome, fds);
+    const Received received = receive_packet(socket, &welcome, sizeof welcome, fds, kWelcomeBytesMin);
     if (received == Received::packet) break;
     if (received == Received::malformed)
       return error.fail(CDMF_PROTOCOL_ERROR, 0, "shm: the server's answer is malformed");
@@ -138,8 +143,17 @@ cdmf_status ClientHandshake::run(int socket, std::uint64_t frame_size_max, bool 
     welcome.text[sizeof welcome.text - 1] = '\0';
     return error.fail(welcome.status, 0, welcome.text);
   }
-  plan = {welcome.ring_capacity, welcome.slot_size, welcome.frame_size_max, welcome.bidirectional != 0,
-          welcome.checksum != 0};
+  plan = {.ring_capacity = welcome.ring_capacity,
+          .slot_size = welcome.slot_size,
+          .frame_size_max = welcome.frame_size_max,
+          .bidirectional = welcome.bidirectional != 0,
+          .checksum = welcome.checksum != 0,
+          .minor = std::min<std::uint32_t>(welcome.header.minor, kVersionMinor),
+          .features = welcome.features};
+  if ((plan.features & ~kFeaturesKnown) != 0) {
+    return error.fail(CDMF_PROTOCOL_ERROR, 0, "shm: the server uses features ", plan.features, ", this side offered ",
+                      kFeaturesKnown);
+  }
   if (!fds[kSegmentFd] || !is_valid_capacity(plan.ring_bytes()) || plan.frame_size_max == 0 ||
       plan.frame_size_max > payload_bytes_max(plan.ring_bytes())) {
     return error.fail(CDMF_PROTOCOL_ERROR, 0, "shm: the server offers rings of ", plan.ring_bytes(),

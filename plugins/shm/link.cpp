@@ -22,14 +22,14 @@ Link::Link(const LinkTerms& terms, Segment segment, UniqueFd socket, UniqueFd ow
     producer.emplace(out_ = segment_.tx());
     if (two_way) consumer.emplace(in_ = segment_.rx());
   }
-  if (can_receive()) segment_.header().reader_count.fetch_add(1, std::memory_order_relaxed);
-  if (can_send()) segment_.header().writer_count.fetch_add(1, std::memory_order_relaxed);
+  if (can_receive()) segment_.control().counts.reader_count.fetch_add(1, std::memory_order_relaxed);
+  if (can_send()) segment_.control().counts.writer_count.fetch_add(1, std::memory_order_relaxed);
   returned_.reserve(RecordConsumer::kHeldMax);
 }
 
 Link::~Link() {
-  if (can_receive()) segment_.header().reader_count.fetch_sub(1, std::memory_order_relaxed);
-  if (can_send()) segment_.header().writer_count.fetch_sub(1, std::memory_order_relaxed);
+  if (can_receive()) segment_.control().counts.reader_count.fetch_sub(1, std::memory_order_relaxed);
+  if (can_send()) segment_.control().counts.writer_count.fetch_sub(1, std::memory_order_relaxed);
 }
 
 bool Link::end(cdmf_status reason) noexcept {

@@ -94,8 +94,8 @@ TEST_F(HostilePeer, AnotherProtocolVersionIsToldBothVersions) {
   fcntl(client.socket.get(), F_SETFL, 0);
   ASSERT_EQ(recv(client.socket.get(), &answer, sizeof answer, 0), static_cast<ssize_t>(sizeof answer));
   EXPECT_EQ(answer.status, CDMF_VERSION_MISMATCH);
-  EXPECT_NE(std::string(answer.text).find("7.0"), std::string::npos) << answer.text;
-  EXPECT_NE(std::string(answer.text).find("1.0"), std::string::npos) << answer.text;
+  EXPECT_NE(std::string(answer.text).find("7.1"), std::string::npos) << answer.text;
+  EXPECT_NE(std::string(answer.text).find("1.1"), std::string::npos) << answer.text;
   EXPECT_TRUE(client.is_dropped());
 }
 
@@ -256,7 +256,7 @@ std::string refusal(const Welcome& welcome, const SegmentPlan& plan, int seals, 
   if (size >= static_cast<off_t>(sizeof(SegmentHeader))) {
     UniqueFd real;
     Segment segment;
-    EXPECT_EQ(Segment::create(plan, 0, segment, real, server.error), CDMF_OK) << server.text.message;
+    EXPECT_EQ(Segment::create(plan, {}, {}, segment, real, server.error), CDMF_OK) << server.text.message;
     EXPECT_EQ(pwrite(memory.get(), &segment.header(), sizeof(SegmentHeader), 0),
               static_cast<ssize_t>(sizeof(SegmentHeader)));
   }
