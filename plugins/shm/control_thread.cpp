@@ -19,13 +19,15 @@ namespace {
 
 constexpr std::uint64_t kStopKey = 0;
 constexpr std::uint64_t kListenerKey = 1;
-constexpr std::size_t kPendingMax = 256;  // Clients in the middle of their handshake; more wait in the kernel's queue.
+constexpr std::size_t kPendingMax = 256;  // Clients in the middle of their handshake.
+constexpr unsigned kAcceptsPerLook = 64;  // Others have their turn between; epoll reports again what is left.
+constexpr unsigned kNoticesPerLook = 64;
 constexpr std::uint64_t kAcceptPauseNs = 100'000'000;
 
 /// What ended a link, as its socket tells; CDMF_OK: it has not ended.
 cdmf_status read_notices(Link& link, bool& rang) noexcept {
   bool closed_once = false;
-  for (;;) {
+  for (unsigned count = 0; count < kNoticesPerLook; ++count) {
     Notice notice;
     switch (receive_packet(link.socket(), &notice, sizeof notice)) {
       case Received::nothing:
@@ -48,6 +50,7 @@ cdmf_status read_notices(Link& link, bool& rang) noexcept {
         break;
     }
   }
+  return CDMF_OK;
 }
 
 }  // namespace
@@ -105,14 +108,32 @@ void ControlThread::watch(std::shared_ptr<Link> link) {
     // hence the same; a child that keeps the socket open at the same time is beyond what can be told.
     watched.process.reset(static_cast<int>(syscall(SYS_pidfd_open, link->terms().peer.pid, 0)));
   }
-  const int process = watched.process.get();
   {
-    const std::lock_guard lock(links_mutex_);
-    if (process >= 0) processes_.emplace(watched.process_key, key);
+    const std::lock_guard lock(links_mutex_);  // Until both are watched: the thread may forget() it at once.
+    if (watched.process) {
+      processes_.emplace(watched.process_key, key);
+      add_to_epoll(watched.process.get(), key + 1);  // Without it the socket tells of most deaths.
+    }
     links_.emplace(key, std::move(watched));
+    if (add_to_epoll(link->socket(), key)) return;
   }
-  add_to_epoll(link->socket(), key);
-  if (process >= 0) add_to_epoll(process, key + 1);
+  // Its end would never be noticed. So it ends now.
+  host_.log(CDMF_LOG_ERROR, "shm: link ", link->id(), " cannot be watched (errno ", errno,
+            ") and is ended; raise fs.epoll.max_user_watches");
+  forget(key);
+  link->end(CDMF_RESOURCE_EXHAUSTED);
+  link->hang_up(CDMF_RESOURCE_EXHAUSTED);
+  owner_.kick();
+}
+
+void ControlThread::forget(std::uint64_t key) {
+  const std::lock_guard lock(links_mutex_);
+  const auto found = links_.find(key);
+  if (found == links_.end()) return;
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, found->second.link->socket(), nullptr);
+  if (found->second.process) epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, found->second.process.get(), nullptr);
+  processes_.erase(found->second.process_key);
+  links_.erase(found);
 }
 
 void ControlThread::run() {
@@ -151,7 +172,7 @@ int ControlThread::next_timeout_ms() const {
 }
 
 void ControlThread::accept_clients() {
-  while (clients_.size() < kPendingMax) {
+  for (unsigned count = 0; count < kAcceptsPerLook; ++count) {
     UniqueFd socket(accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket) {
       if (errno == EINTR || errno == ECONNABORTED) continue;
@@ -163,17 +184,17 @@ void ControlThread::accept_clients() {
       }
       return;
     }
+    // Keys only grow, so the first has waited longest. A client that means it is done within a millisecond; a flood of
+    // such that never finish drives out its own.
+    if (clients_.size() >= kPendingMax) give_up(clients_.begin()->first, "to make room for others");
     const std::uint64_t key = next_key_.fetch_add(2, std::memory_order_relaxed);
     const int fd = socket.get();
     PendingClient client;
     client.socket = std::move(socket);
     client.deadline = monotonic_now_ns() + kHandshakeTimeoutNs;
     clients_.emplace(key, std::move(client));
-    add_to_epoll(fd, key);
+    if (!add_to_epoll(fd, key)) give_up(key, "as it cannot be watched");
   }
-  // As many as we look after at one time: the others wait until one of these is done or late.
-  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, listener_, nullptr);
-  accept_again_at_ = monotonic_now_ns() + kAcceptPauseNs;
 }
 
 void ControlThread::advance(std::uint64_t key) {
@@ -191,7 +212,7 @@ void ControlThread::advance(std::uint64_t key) {
       [[fallthrough]];
     case Received::closed:
     case Received::malformed:
-      drop_client(key);
+      give_up(key, "as it did not acknowledge its link");
   }
 }
 
@@ -201,7 +222,11 @@ bool ControlThread::welcome(PendingClient& client) {
   Hello hello;
   const Received received = receive_packet(socket, &hello, sizeof hello, {}, kHelloBytesMin);
   if (received == Received::nothing) return true;
-  if (received != Received::packet) return false;
+  if (received != Received::packet) {
+    complain("shm: a client was dropped, as it ", received == Received::closed ? "left" : "sent something else",
+             " where its hello was due");
+    return false;
+  }
 
   cdmf_error text{};
   text.struct_size = sizeof text;
@@ -237,7 +262,7 @@ bool ControlThread::welcome(PendingClient& client) {
   }
   if (status != CDMF_OK) {
     if (admitted) owner_.dismissed(client.terms.id);
-    host_.log(CDMF_LOG_WARNING, "shm: client with pid ", peer.pid, " refused: ", text.message);
+    complain("shm: client with pid ", peer.pid, " refused: ", text.message);
     answer.status = status;
     std::snprintf(answer.text, sizeof answer.text, "%.*s", static_cast<int>(sizeof answer.text - 1), text.message);
     send_packet(socket, &answer, answer_bytes);
@@ -264,10 +289,21 @@ void ControlThread::finish(std::uint64_t key) {
   auto node = clients_.extract(key);
   PendingClient& client = node.mapped();
   epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, client.socket.get(), nullptr);
-  auto link = std::make_shared<Link>(client.terms, std::move(client.segment), std::move(client.socket),
-                                     std::move(client.own_bell), std::move(client.peer_bell));
+  std::shared_ptr<Link> link;
+  try {
+    link = std::make_shared<Link>(client.terms, std::move(client.segment), std::move(client.socket),
+                                  std::move(client.own_bell), std::move(client.peer_bell));
+  } catch (...) {  // No memory.
+    owner_.dismissed(client.terms.id);
+    throw;
+  }
   owner_.connected(link);  // Before its end can be noticed.
   watch(std::move(link));
+}
+
+void ControlThread::give_up(std::uint64_t key, const char* why) {
+  complain("shm: a client was dropped in its handshake, ", why);
+  drop_client(key);
 }
 
 void ControlThread::drop_client(std::uint64_t key) {
@@ -284,8 +320,7 @@ void ControlThread::drop_late_clients() {
   for (auto next = clients_.begin(); next != clients_.end();) {
     const auto current = next++;
     if (now < current->second.deadline) continue;
-    host_.log(CDMF_LOG_WARNING, "shm: a client did not finish its handshake in time and was dropped");
-    drop_client(current->first);
+    give_up(current->first, "as it did not finish in time");
   }
 }
 
@@ -309,15 +344,15 @@ void ControlThread::look_at_link(std::uint64_t key) {
     if (rang) owner_.kick();
     return;
   }
-  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, link->socket(), nullptr);
-  {
-    const std::lock_guard lock(links_mutex_);
-    const auto found = links_.find(key);
-    if (found->second.process) epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, found->second.process.get(), nullptr);
-    processes_.erase(found->second.process_key);
-    links_.erase(found);
+  forget(key);
+  if (link->end(reason)) {
+    if (reason == CDMF_PROTOCOL_ERROR) {
+      complain("shm: link to peer ", link->id(), " (pid ", link->terms().peer.pid,
+               ") is broken: what it sent over the socket is no notice");
+    } else {
+      host_.log(CDMF_LOG_DEBUG, "shm: link ", link->id(), " ended, reason ", reason);
+    }
   }
-  if (link->end(reason)) host_.log(CDMF_LOG_DEBUG, "shm: link ", link->id(), " ended, reason ", reason);
   link->hang_up(reason);
   owner_.kick();
 }

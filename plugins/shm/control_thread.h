@@ -12,6 +12,7 @@
 
 #include "handshake.h"
 #include "link.h"
+#include "log_limit.h"
 #include "segment/endpoint.h"
 #include "segment/unique_fd.h"
 
@@ -67,9 +68,19 @@ class ControlThread {
   void advance(std::uint64_t key);
   bool welcome(PendingClient& client);
   void finish(std::uint64_t key);
+  void give_up(std::uint64_t key, const char* why);
   void drop_client(std::uint64_t key);
   void drop_late_clients();
   void look_at_link(std::uint64_t key);
+  void forget(std::uint64_t key);
+  /// A warning about a client. Clients can cause as many as they like, hence no more than some go to the log.
+  template <typename... Parts>
+  void complain(const Parts&... parts) {
+    if (std::uint64_t left_out = 0; complaints_.allows(monotonic_now_ns(), left_out)) {
+      if (left_out != 0) host_.log(CDMF_LOG_WARNING, "shm: ", left_out, " more warnings about clients were left out");
+      host_.log(CDMF_LOG_WARNING, parts...);
+    }
+  }
   int next_timeout_ms() const;
   bool add_to_epoll(int fd, std::uint64_t key) noexcept;
 
@@ -87,6 +98,7 @@ class ControlThread {
   std::map<std::uint64_t, Watched> links_;            // By the key of the socket.
   std::map<std::uint64_t, std::uint64_t> processes_;  // Key of a pidfd to key of its link.
   std::atomic<std::uint64_t> next_key_{2};
+  LogLimit complaints_;  // The thread's own.
 };
 
 }  // namespace cdmf::ipc::shm
