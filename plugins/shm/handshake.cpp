@@ -1,13 +1,17 @@
 #include "handshake.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <string>
+#include <string_view>
 
 #include "wait/spinner.h"
 
@@ -34,6 +38,34 @@ bool send_packet(int socket, const void* packet, std::size_t size, std::span<con
   } while (sent < 0 && errno == EINTR);
   return sent == static_cast<ssize_t>(size);
 }
+
+namespace {
+
+bool has_hung_up(int socket) noexcept {
+  pollfd look{socket, POLLRDHUP, 0};
+  return poll(&look, 1, 0) != 0;
+}
+
+/// Whether this descriptor, which a peer sent, is an eventfd: anything else could block us, or raise a signal, when it
+/// is written to. True also of the few other anonymous files when /proc is not there to ask; those refuse a write.
+bool is_eventfd(int fd) noexcept {
+  struct stat info;
+  if (fstat(fd, &info) != 0 || (info.st_mode & S_IFMT) != 0) return false;
+  char name[32] = {};
+  const std::string link = "/proc/self/fd/" + std::to_string(fd);
+  const ssize_t length = readlink(link.c_str(), name, sizeof name - 1);
+  return length < 0 || std::string_view(name) == "anon_inode:[eventfd]";
+}
+
+/// The server's words go to our log: in one line, and without what a terminal obeys.
+void make_printable(char* text) noexcept {
+  for (; *text != '\0'; ++text) {
+    const auto byte = static_cast<unsigned char>(*text);
+    if (byte < 0x20 || byte == 0x7f) *text = '?';
+  }
+}
+
+}  // namespace
 
 Received receive_packet(int socket, void* packet, std::size_t size, std::span<UniqueFd> fds,
                         std::size_t size_min) noexcept {
@@ -67,7 +99,8 @@ Received receive_packet(int socket, void* packet, std::size_t size, std::span<Un
       }
     }
   }
-  if (got == 0) return Received::closed;
+  // An empty packet looks like the end of the socket, but for this.
+  if (got == 0) return has_hung_up(socket) ? Received::closed : Received::malformed;
   const auto sent = static_cast<std::size_t>(got);
   const bool right_size = size_min == 0 ? sent == size : sent >= size_min && sent <= kPacketBytesMax;
   if ((message.msg_flags & MSG_CTRUNC) != 0 || !right_size) return Received::malformed;
@@ -141,6 +174,11 @@ cdmf_status ClientHandshake::run(int socket, std::uint64_t frame_size_max, bool 
   }
   if (welcome.status != CDMF_OK) {
     welcome.text[sizeof welcome.text - 1] = '\0';
+    make_printable(welcome.text);
+    if (welcome.status < CDMF_OK || welcome.status > CDMF_INTERNAL_ERROR) {
+      return error.fail(CDMF_PROTOCOL_ERROR, 0, "shm: the server refuses with the unknown status ", welcome.status,
+                        ": ", welcome.text);
+    }
     return error.fail(welcome.status, 0, welcome.text);
   }
   plan = {.ring_capacity = welcome.ring_capacity,
@@ -158,6 +196,16 @@ cdmf_status ClientHandshake::run(int socket, std::uint64_t frame_size_max, bool 
       plan.frame_size_max > payload_bytes_max(plan.ring_bytes())) {
     return error.fail(CDMF_PROTOCOL_ERROR, 0, "shm: the server offers rings of ", plan.ring_bytes(),
                       " bytes for frames of ", plan.frame_size_max, " bytes, which cannot be");
+  }
+  if (plan.frame_size_max < frame_size_max) {
+    return error.fail(CDMF_PROTOCOL_ERROR, 0, "shm: the server offers frames of ", plan.frame_size_max,
+                      " bytes to a client that asked for ", frame_size_max);
+  }
+  for (const WelcomeFd bell : {kServerBellFd, kClientBellFd}) {
+    if (!is_eventfd(fds[bell].get())) {
+      return error.fail(CDMF_PROTOCOL_ERROR, 0, "shm: the server's descriptor ", bell, " is not an eventfd");
+    }
+    fcntl(fds[bell].get(), F_SETFL, O_NONBLOCK);
   }
   if (const cdmf_status status = Segment::attach(fds[kSegmentFd].get(), plan, segment, error); status != CDMF_OK) {
     return status;

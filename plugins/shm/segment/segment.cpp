@@ -1,8 +1,10 @@
 #include "segment/segment.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -103,9 +105,21 @@ cdmf_status Segment::attach(int fd, const SegmentPlan& plan, Segment& segment, E
     return error.fail(CDMF_PROTOCOL_ERROR, 0, "shm: the server's segment has ", info.st_size, " bytes instead of ",
                       size);
   }
+  // Pages that are not there yet would be taken from us: as many as the server likes.
+  if (static_cast<std::uint64_t>(info.st_blocks) * 512 < size) {
+    return error.fail(CDMF_PROTOCOL_ERROR, 0, "shm: the server's segment of ", size, " bytes is not allocated");
+  }
+  // Huge pages are sealed and allocated as well, but punched out and not to be had again they are a SIGBUS.
+  struct statfs filesystem;
+  if (fstatfs(fd, &filesystem) != 0 || filesystem.f_type != TMPFS_MAGIC) {
+    return error.fail(CDMF_PROTOCOL_ERROR, 0, "shm: the server's segment is not of ordinary pages");
+  }
   Segment mapped;
   if (!mapped.mapping_.map(fd, size)) {
-    return error.fail(CDMF_RESOURCE_EXHAUSTED, errno, "shm: a segment of ", size, " bytes cannot be mapped");
+    const int failure = errno;
+    const bool forbidden = failure == EPERM || failure == EACCES;
+    return error.fail(forbidden ? CDMF_PROTOCOL_ERROR : CDMF_RESOURCE_EXHAUSTED, failure, "shm: a segment of ", size,
+                      " bytes cannot be mapped", forbidden ? ", as the server does not let us write to it" : "");
   }
   if (const cdmf_status status = check_header(mapped.header(), plan, error); status != CDMF_OK) return status;
   mapped.ring_bytes_ = plan.ring_bytes();

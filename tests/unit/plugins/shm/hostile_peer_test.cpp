@@ -252,7 +252,7 @@ std::string refusal(const Welcome& welcome, const SegmentPlan& plan, int seals, 
   const std::string endpoint = unique_endpoint();
   RawServer server(endpoint);
   const UniqueFd memory(memfd_create("cdmf-test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  EXPECT_EQ(ftruncate(memory.get(), size), 0);
+  EXPECT_EQ(size == 0 ? 0 : posix_fallocate(memory.get(), 0, size), 0);
   if (size >= static_cast<off_t>(sizeof(SegmentHeader))) {
     UniqueFd real;
     Segment segment;
