@@ -105,8 +105,8 @@ std::size_t ShmDriver::receive_from(Link& link, cdmf_view* views, std::size_t ca
   RecordConsumer& consumer = *link.consumer;
   RecordView record;
   std::size_t count = 0;
-  std::size_t records = 0;  // Taken from the ring, discarded ones included.
-  for (; count < capacity && consumer.receive(record); ++records) {
+  std::size_t records = 0;  // Taken from the ring, discarded ones included: those use up the link's turn as well.
+  for (; records < capacity && consumer.receive(record); ++records) {
     if (is_sound(link, record, record.payload)) [[likely]] {
       fill_view(link, record, record.payload, views[count++]);
     } else {
@@ -119,7 +119,7 @@ std::size_t ShmDriver::receive_from(Link& link, cdmf_view* views, std::size_t ca
   } else {
     link.offer_space();
   }
-  if (count == capacity || (consumer.fault() == RingFault::none && link.ended() == CDMF_OK)) [[likely]]
+  if (records == capacity || (consumer.fault() == RingFault::none && link.ended() == CDMF_OK)) [[likely]]
     return count;
   return count + receive_closely(link, views + count, capacity - count);
 }
@@ -137,9 +137,10 @@ std::size_t ShmDriver::receive_from(Link& link, cdmf_view* views, std::size_t ca
   link.collect_returned();
   RecordView record;
   std::size_t records = 0;
+  std::size_t discarded = 0;  // They use up the link's turn as well.
   for (;;) {
     const std::size_t room = link.terms().hostile ? aligned(link.terms().plan.frame_size_max) : 0;
-    while (count < capacity && copies_.size - copies_.used >= room && link.can_receive() &&
+    while (count + discarded < capacity && copies_.size - copies_.used >= room && link.can_receive() &&
            link.consumer->receive(record)) {
       ++records;
       link.burst_end = record.end;
@@ -149,10 +150,11 @@ std::size_t ShmDriver::receive_from(Link& link, cdmf_view* views, std::size_t ca
         fill_view(link, record, bytes, views[count++]);
       } else {
         discard(link, record);
+        ++discarded;
       }
       if (link.ending && link.drain_left == 0) break;
     }
-    if (count == capacity || copies_.size - copies_.used < room) break;
+    if (count + discarded == capacity || copies_.size - copies_.used < room) break;
     if (link.can_receive() && link.consumer->fault() != RingFault::none) {
       break_link(link, to_string(link.consumer->fault()));
     }
