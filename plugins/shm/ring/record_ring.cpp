@@ -24,6 +24,8 @@ const char* to_string(RingFault fault) noexcept {
       return "records lie where nothing was freed";
     case RingFault::bad_head:
       return "the head moved where it cannot be";
+    case RingFault::bad_tail:
+      return "the tail is not what its only writer wrote";
   }
   return "unknown fault";
 }
@@ -86,6 +88,11 @@ bool RecordProducer::refresh_head() noexcept {
   const std::uint64_t head = control_->head.load(std::memory_order_acquire);  // FREED
   if (head < head_seen_ || head > flushed_tail_ || head % kLineBytes != 0) {
     fault_ = RingFault::bad_head;
+    return false;
+  }
+  // ring_has_room() believes it: a wild one would send its caller round and round between a wait and a claim.
+  if (control_->tail.load(std::memory_order_relaxed) != flushed_tail_) {
+    fault_ = RingFault::bad_tail;
     return false;
   }
   head_seen_ = head;

@@ -136,6 +136,7 @@ enum class RingFault : std::uint8_t {
   bad_padding,  // padding where a whole ring is still to come
   overrun,      // records where the consumer has not freed the lines yet
   bad_head,     // head moved back, beyond what was flushed, or into the middle of a line
+  bad_tail,     // somebody else wrote to the tail
 };
 const char* to_string(RingFault fault) noexcept;
 
