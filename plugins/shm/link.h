@@ -71,18 +71,17 @@ class Link {
   bool claim_open = false;
   std::uint64_t batch_time_us = 0;  // Time of sending of the open batch, 0 before its first commit.
 
-  /// Publishes the open batch and wakes the peer if it sleeps.
-  void flush() noexcept {
+  /// Publishes the open batch and wakes the peer if it sleeps. False: the peer has made its bell one that could block.
+  [[nodiscard]] bool flush() noexcept {
     batch_time_us = 0;
-    if (producer->flush()) notify();
+    return !producer->flush() || notify();
   }
-  /// After a claim that found the ring full, and flushed.
-  void notify() noexcept {
-    if (!terms_.hostile) [[likely]] {
-      after_flush(*out_.control, peer_bell_.get(), terms_.peer_may_sleep);
-    } else {
-      notify_untrusted();
-    }
+  /// After a claim that found the ring full, and flushed. False: as flush().
+  [[nodiscard]] bool notify() noexcept {
+    if (!terms_.hostile) [[likely]]
+      return after_flush(*out_.control, peer_bell_.get(), terms_.peer_may_sleep);
+    notify_untrusted();
+    return true;
   }
 
   // ---- The receiver

@@ -97,6 +97,7 @@ class ShmDriver final : public Driver, private ControlThread::Owner {
   Link* sending_link(cdmf_peer peer);
   void renew_sender_links();
   std::uint64_t time_of_sending(Link& link) noexcept;
+  void break_bell(Link& link);
 
   // The receiver.
   void renew_receiver_links();

@@ -25,6 +25,8 @@ inline std::uint64_t ShmDriver::time_of_sending(Link& link) noexcept {
   return link.batch_time_us;
 }
 
+[[gnu::cold]] void ShmDriver::break_bell(Link& link) { break_link(link, "its eventfd was made to block"); }
+
 cdmf_status ShmDriver::claim(cdmf_peer peer, std::size_t size, cdmf_loan& loan) {
   Link* const link = sending_link(peer);
   if (link == nullptr) return CDMF_NOT_CONNECTED;
@@ -39,7 +41,7 @@ cdmf_status ShmDriver::claim(cdmf_peer peer, std::size_t size, cdmf_loan& loan) 
       break;
     case ClaimOutcome::full:
       link->batch_time_us = 0;
-      link->notify();  // What was committed has just been flushed.
+      if (!link->notify()) break_bell(*link);  // What was committed has just been flushed.
       return CDMF_BUFFER_FULL;
     case ClaimOutcome::too_large:
       return CDMF_BUFFER_OVERFLOW;
@@ -65,7 +67,7 @@ cdmf_status ShmDriver::commit(const cdmf_loan& loan, std::size_t size, bool flus
   link.claim_open = false;
   const std::uint32_t checksum = link.terms().plan.checksum ? crc32_ieee(loan.memory, size) : 0;
   link.producer->commit(size, time_of_sending(link), checksum);
-  if (flush) link.flush();
+  if (flush && !link.flush()) break_bell(link);
   return CDMF_OK;
 }
 
@@ -81,12 +83,12 @@ cdmf_status ShmDriver::flush(cdmf_peer peer, std::uint64_t /*deadline: nothing t
     Link* const link = sending_link(peer);
     if (link == nullptr) return CDMF_NOT_CONNECTED;
     if (const cdmf_status ended = link->ended(); ended != CDMF_OK) return ended;
-    if (link->can_send()) link->flush();
+    if (link->can_send() && !link->flush()) break_bell(*link);
     return CDMF_OK;
   }
   if (!sender_links_.is_current(links_)) renew_sender_links();
   for (const std::shared_ptr<Link>& link : sender_links_.links()) {
-    if (link && link->can_send() && link->ended() == CDMF_OK) link->flush();
+    if (link && link->can_send() && link->ended() == CDMF_OK && !link->flush()) break_bell(*link);
   }
   return CDMF_OK;
 }

@@ -8,6 +8,11 @@
 #include "shm_driver.h"
 
 namespace cdmf::ipc::shm {
+namespace {
+
+constexpr std::uint64_t kFutexSliceNs = 250'000'000;
+
+}  // namespace
 
 bool ShmDriver::has_input() const noexcept {
   if (!receiver_links_.is_current(links_)) return true;
@@ -45,7 +50,8 @@ void ShmDriver::sleep(std::uint64_t deadline, std::uint64_t began) noexcept {
     futex_sleeper_ = only;  // A kick from here on takes the word back; one before it is seen by the look below.
   }
   if (announce_sleep(kArmedFutex) && !message_interrupt_.raised(began)) {
-    futex_wait(only->in_control().armed, kArmedFutex, deadline);
+    // The peer can write to the word as well, also what a kick has just taken back: then the kick would be missed.
+    futex_wait(only->in_control().armed, kArmedFutex, std::min(deadline, monotonic_now_ns() + kFutexSliceNs));
   }
   const std::lock_guard lock(sleep_mutex_);
   futex_sleeper_ = nullptr;

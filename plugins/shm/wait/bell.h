@@ -9,6 +9,7 @@
 // The space bell has no fence at the consumer's end, whose fast path it would burden: the consumer looks at the word at
 // each release, at each empty poll, and behind a fence before it sleeps itself. A consumer that does none of these runs
 // a handler; the sender looks again every kSpaceSliceNs for that case.
+#include <fcntl.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -32,11 +33,20 @@ inline void signal_fd(int eventfd) noexcept {
   [[maybe_unused]] const ssize_t written = ::write(eventfd, &one, sizeof one);
 }
 
-/// Wakes the receiver if it is announced. At most one system call per announcement.
-inline void wake_receiver(RecordRingControl& control, int bell_fd) noexcept {
+/// The same for an eventfd that a peer has as well. False: the peer has taken O_NONBLOCK off, which both share; with
+/// the counter full, the write would then never return. (A peer that does so in the very moment between look and write
+/// is one for `trust: hostile`, where no eventfd is written to.)
+inline bool signal_shared_fd(int eventfd) noexcept {
+  if ((fcntl(eventfd, F_GETFL) & O_NONBLOCK) == 0) return false;
+  signal_fd(eventfd);
+  return true;
+}
+
+/// Wakes the receiver if it is announced. At most one wake-up per announcement. False: as signal_shared_fd().
+inline bool wake_receiver(RecordRingControl& control, int bell_fd) noexcept {
   const std::uint32_t armed = control.armed.exchange(kNotArmed, std::memory_order_acq_rel);
-  if (armed == kArmedFd) signal_fd(bell_fd);
   if (armed == kArmedFutex) futex_wake_all(control.armed);
+  return armed != kArmedFd || signal_shared_fd(bell_fd);
 }
 
 /// Wakes the threads of this process that sleep on a word of theirs, whatever it says: a peer takes the word back
@@ -46,12 +56,13 @@ inline void wake_own(std::atomic<std::uint32_t>& word) noexcept {
   futex_wake_all(word);
 }
 
-/// After a flush: wakes the receiver, unless it is known never to sleep.
-inline void after_flush(RecordRingControl& control, int bell_fd, bool receiver_may_sleep) noexcept {
-  if (!receiver_may_sleep) return;
+/// After a flush: wakes the receiver, unless it is known never to sleep. False: as signal_shared_fd().
+inline bool after_flush(RecordRingControl& control, int bell_fd, bool receiver_may_sleep) noexcept {
+  if (!receiver_may_sleep) return true;
   full_fence();  // ANNOUNCE: between the commit word and `armed`.
-  if (control.armed.load(std::memory_order_relaxed) != kNotArmed) [[unlikely]]
-    wake_receiver(control, bell_fd);
+  if (control.armed.load(std::memory_order_relaxed) == kNotArmed) [[likely]]
+    return true;
+  return wake_receiver(control, bell_fd);
 }
 
 /// Whether a sender waits for room: then publish the head and call wake_senders().
