@@ -47,7 +47,7 @@ class DriverUnderTest {
  public:
   /// Options that are wrong leave create_status; others make a driver.
   DriverUnderTest(cdmf_role role, const std::string& endpoint, const Options& options = {},
-                  std::uint64_t max_message_size = 4096)
+                  std::uint64_t max_message_size = 4096, const cdmf_host* host = nullptr)
       : endpoint_(endpoint) {
     Settings settings = make_settings(plugin(), options);
     for (const std::string& problem : settings.problems) ADD_FAILURE() << problem;
@@ -60,7 +60,7 @@ class DriverUnderTest {
     config.settings = settings.rows.data();
     config.setting_count = settings.rows.size();
     error.struct_size = sizeof error;
-    create_status = plugin().create(nullptr, &config, &driver_, &error);
+    create_status = plugin().create(host, &config, &driver_, &error);
   }
   ~DriverUnderTest() {
     if (driver_.ops != nullptr) driver_.ops->destroy(driver_.self);
