@@ -244,7 +244,7 @@ Welcome good_welcome() {
   welcome.slot_size = 512;
   welcome.bidirectional = 1;
   welcome.checksum = 1;
-  welcome.frame_size_max = 4096;
+  welcome.frame_size_max = 4096 + CDMF_FRAME_OVERHEAD_MAX;
   return welcome;
 }
 
@@ -273,14 +273,14 @@ std::string refusal(const Welcome& welcome, const SegmentPlan& plan, int seals, 
 TEST(HostileServer, SegmentThatCouldShrinkUnderOurFeetIsRefused) {
   constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
   const Welcome welcome = good_welcome();
-  const SegmentPlan plan{64, 512, 4096, true, true};
+  const SegmentPlan plan{64, 512, welcome.frame_size_max, true, true};
   const auto size = static_cast<off_t>(plan.total_size());
   EXPECT_NE(refusal(welcome, plan, F_SEAL_GROW, size).find("seals"), std::string::npos);
   EXPECT_NE(refusal(welcome, plan, kSeals, size - 1).find("bytes instead of"), std::string::npos);
   EXPECT_NE(refusal(welcome, plan, kSeals, 0).find("bytes instead of"), std::string::npos);
   SegmentPlan other = plan;
-  other.frame_size_max = 5000;
-  EXPECT_NE(refusal(welcome, other, kSeals, size).find("frame_size_max 5000"), std::string::npos);
+  other.frame_size_max = 9000;
+  EXPECT_NE(refusal(welcome, other, kSeals, size).find("frame_size_max 9000"), std::string::npos);
   Welcome impossible = welcome;
   impossible.frame_size_max = 64 * 512;
   EXPECT_NE(refusal(impossible, plan, kSeals, size).find("cannot be"), std::string::npos);
