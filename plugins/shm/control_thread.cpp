@@ -24,12 +24,15 @@ constexpr unsigned kAcceptsPerLook = 64;  // Others have their turn between; epo
 constexpr unsigned kNoticesPerLook = 64;
 constexpr std::uint64_t kAcceptPauseNs = 100'000'000;
 
+/// Links of this thread have a socket.
+int socket_of(const Link& link) noexcept { return static_cast<const SocketChannel&>(link.channel()).socket(); }
+
 /// What ended a link, as its socket tells; CDMF_OK: it has not ended.
 cdmf_status read_notices(Link& link, bool& rang) noexcept {
   bool closed_once = false;
   for (unsigned count = 0; count < kNoticesPerLook; ++count) {
     Notice notice;
-    switch (receive_packet(link.socket(), &notice, sizeof notice)) {
+    switch (receive_packet(socket_of(link), &notice, sizeof notice)) {
       case Received::nothing:
         return CDMF_OK;
       case Received::malformed:
@@ -115,7 +118,7 @@ void ControlThread::watch(std::shared_ptr<Link> link) {
       add_to_epoll(watched.process.get(), key + 1);  // Without it the socket tells of most deaths.
     }
     links_.emplace(key, std::move(watched));
-    if (add_to_epoll(link->socket(), key)) return;
+    if (add_to_epoll(socket_of(*link), key)) return;
   }
   // Its end would never be noticed. So it ends now.
   host_.log(CDMF_LOG_ERROR, "shm: link ", link->id(), " cannot be watched (errno ", errno,
@@ -130,7 +133,7 @@ void ControlThread::forget(std::uint64_t key) {
   const std::lock_guard lock(links_mutex_);
   const auto found = links_.find(key);
   if (found == links_.end()) return;
-  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, found->second.link->socket(), nullptr);
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, socket_of(*found->second.link), nullptr);
   if (found->second.process) epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, found->second.process.get(), nullptr);
   processes_.erase(found->second.process_key);
   links_.erase(found);
@@ -242,7 +245,8 @@ bool ControlThread::welcome(PendingClient& client) {
                         " and does not serve user ", peer.uid);
   }
   if (status == CDMF_OK) status = check_header(hello.header, PacketKind::hello, "client", error);
-  if (status == CDMF_OK) status = owner_.admit(hello, peer, client.terms, error);
+  const LinkRequest request{hello.may_sleep != 0, hello.only_cpu, hello.frame_size_max, hello.ring_bytes};
+  if (status == CDMF_OK) status = owner_.admit(request, peer, client.terms, error);
   const bool admitted = status == CDMF_OK;
   SegmentPlan& plan = client.terms.plan;
   if (status == CDMF_OK) {
@@ -291,8 +295,9 @@ void ControlThread::finish(std::uint64_t key) {
   epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, client.socket.get(), nullptr);
   std::shared_ptr<Link> link;
   try {
-    link = std::make_shared<Link>(client.terms, std::move(client.segment), std::move(client.socket),
-                                  std::move(client.own_bell), std::move(client.peer_bell));
+    link = std::make_shared<Link>(client.terms, std::move(client.segment),
+                                  std::make_unique<SocketChannel>(std::move(client.socket)), std::move(client.own_bell),
+                                  std::move(client.peer_bell));
   } catch (...) {  // No memory.
     owner_.dismissed(client.terms.id);
     throw;

@@ -1,6 +1,6 @@
 #pragma once
-// control_thread.h: the one thread of a driver. It accepts clients, shakes hands with them, and notices the end of
-// links, off the data path; it never touches a ring.
+// control_thread.h: the one thread of a driver with sockets. It accepts clients, shakes hands with them, and notices
+// the end of links, off the data path; it never touches a ring.
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -13,6 +13,7 @@
 #include "handshake.h"
 #include "link.h"
 #include "log_limit.h"
+#include "rendezvous.h"
 #include "segment/endpoint.h"
 #include "segment/unique_fd.h"
 
@@ -31,17 +32,7 @@ struct PendingClient {
 
 class ControlThread {
  public:
-  /// What the driver adds. All are called on the control thread.
-  struct Owner {
-    virtual ~Owner() = default;
-    /// Decides about a client whose Hello is right: fills in terms (id, plan, hostile). Otherwise says why not.
-    virtual cdmf_status admit(const Hello& hello, const PeerCredentials& peer, LinkTerms& terms, ErrorText& error) = 0;
-    /// The admitted client did not get as far as a link.
-    virtual void dismissed(cdmf_peer id) = 0;
-    virtual void connected(std::shared_ptr<Link> link) = 0;
-    /// Wakes whoever sleeps in this driver: a link has ended, or the peer of an untrusting link rang.
-    virtual void kick() = 0;
-  };
+  using Owner = Rendezvous::Owner;
 
   /// may_sleep  what clients are told about this side's receiver.
   ControlThread(Owner& owner, PluginHost host, bool may_sleep) : owner_(owner), host_(host), may_sleep_(may_sleep) {}

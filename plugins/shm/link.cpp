@@ -1,18 +1,20 @@
 #include "link.h"
 
-#include <sys/socket.h>
-
 #include <utility>
 
 namespace cdmf::ipc::shm {
 
-Link::Link(const LinkTerms& terms, Segment segment, UniqueFd socket, UniqueFd own_bell, UniqueFd peer_bell)
+Link::Link(const LinkTerms& terms, Segment segment, std::unique_ptr<Channel> channel, UniqueFd own_bell,
+           UniqueFd peer_bell)
     : drain_left(terms.plan.ring_bytes()),
       terms_(terms),
       segment_(std::move(segment)),
-      socket_(std::move(socket)),
+      channel_(std::move(channel)),
       own_bell_(std::move(own_bell)),
       peer_bell_(std::move(peer_bell)) {
+  // A peer that is not trusted could make an eventfd block (its counter full, O_NONBLOCK taken off: both are shared),
+  // so this one is woken through the channel.
+  if (terms.hostile) peer_bell_.reset();
   const bool two_way = terms.plan.bidirectional;
   if (terms.is_server) {
     in_ = segment_.tx();
@@ -39,14 +41,6 @@ bool Link::end(cdmf_status reason) noexcept {
   return true;
 }
 
-void Link::hang_up(cdmf_status reason) noexcept {
-  Notice goodbye;
-  goodbye.reason = reason;
-  send_packet(socket_.get(), &goodbye, sizeof goodbye);
-  // Not close(): the control thread still watches the descriptor. This also reaches copies in children of fork().
-  shutdown(socket_.get(), SHUT_RDWR);
-}
-
 void Link::give_back(std::uint64_t record_begin) {
   const std::lock_guard lock(returned_mutex_);
   returned_.push_back(record_begin);  // Within the quota of holds, hence within what was reserved.
@@ -61,9 +55,7 @@ void Link::collect_returned_slowly() noexcept {
   offer_space();
 }
 
-/// A peer that is not trusted could make an eventfd block (its counter full, O_NONBLOCK taken off: both are shared), so
-/// this one is woken through its socket, where MSG_DONTWAIT is ours alone. A peer that does not read it harms itself.
-void Link::notify_untrusted() noexcept {
+void Link::notify_by_channel() noexcept {
   if (!terms_.peer_may_sleep) return;
   full_fence();  // ANNOUNCE
   const std::uint32_t armed = out_.control->armed.load(std::memory_order_relaxed);
@@ -73,9 +65,7 @@ void Link::notify_untrusted() noexcept {
     futex_wake_all(out_.control->armed);
     return;
   }
-  Notice wake;
-  wake.header.kind = PacketKind::wake;
-  send_packet(socket_.get(), &wake, sizeof wake);
+  channel_->ring(armed);
 }
 
 }  // namespace cdmf::ipc::shm

@@ -1,12 +1,14 @@
 #pragma once
-// link.h: one connection: its segment, the two ends of its rings that this process owns, its bells and its socket.
+// link.h: one connection: its segment, the two ends of its rings that this process owns, its bells and its channel.
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <vector>
 
+#include "channel.h"
 #include "handshake.h"
 #include "ring/record_consumer.h"
 #include "ring/record_pace.h"
@@ -31,7 +33,8 @@ struct LinkTerms {
 /// one, however the link itself ended.
 class Link {
  public:
-  Link(const LinkTerms& terms, Segment segment, UniqueFd socket, UniqueFd own_bell, UniqueFd peer_bell);
+  Link(const LinkTerms& terms, Segment segment, std::unique_ptr<Channel> channel, UniqueFd own_bell,
+       UniqueFd peer_bell);
   ~Link();
 
   // ---- Any thread
@@ -39,7 +42,7 @@ class Link {
 
   const LinkTerms& terms() const noexcept { return terms_; }
   cdmf_peer id() const noexcept { return terms_.id; }
-  int socket() const noexcept { return socket_.get(); }
+  Channel& channel() const noexcept { return *channel_; }
   int own_bell() const noexcept { return own_bell_.get(); }
   bool can_send() const noexcept { return producer.has_value(); }
   bool can_receive() const noexcept { return consumer.has_value(); }
@@ -48,8 +51,8 @@ class Link {
   cdmf_status ended() const noexcept { return ended_.load(std::memory_order_acquire); }
   /// The first reason counts. Wakes the threads of this process that wait for room. True when this call was the first.
   bool end(cdmf_status reason) noexcept;
-  /// Tells the peer why, and hangs up: the peer's control thread and ours see the end of the socket.
-  void hang_up(cdmf_status reason) noexcept;
+  /// Tells the peer why, and hangs up.
+  void hang_up(cdmf_status reason) noexcept { channel_->hang_up(reason); }
   /// CDMF_OK: there may be room, or the link has ended and claim() will say so. CDMF_TIMEOUT, CDMF_INTERRUPTED.
   /// spin_ns  how long to spin before sleeping; kForever: never sleep.
   template <typename Interrupted>
@@ -78,9 +81,9 @@ class Link {
   }
   /// After a claim that found the ring full, and flushed. False: as flush().
   [[nodiscard]] bool notify() noexcept {
-    if (!terms_.hostile) [[likely]]
+    if (peer_bell_) [[likely]]
       return after_flush(*out_.control, peer_bell_.get(), terms_.peer_may_sleep);
-    notify_untrusted();
+    notify_by_channel();
     return true;
   }
 
@@ -127,13 +130,13 @@ class Link {
  private:
   bool consumer_has_input() const noexcept { return consumer && consumer->has_input(); }
   void collect_returned_slowly() noexcept;
-  void notify_untrusted() noexcept;
+  void notify_by_channel() noexcept;
 
   LinkTerms terms_;
   Segment segment_;
-  UniqueFd socket_;
+  std::unique_ptr<Channel> channel_;
   UniqueFd own_bell_;
-  UniqueFd peer_bell_;
+  UniqueFd peer_bell_;  // None: the channel rings.
   RecordRingMemory out_;
   RecordRingMemory in_;
   std::atomic<cdmf_status> ended_{CDMF_OK};

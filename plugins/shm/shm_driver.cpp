@@ -1,4 +1,4 @@
-// Life of the driver, and what the control thread asks of it. Sending, receiving and waiting are in shm_driver_*.cpp.
+// Life of the driver, and what its rendezvous asks of it. Sending, receiving and waiting are in shm_driver_*.cpp.
 #include "shm_driver.h"
 
 #include <sys/epoll.h>
@@ -17,8 +17,6 @@ ShmDriver::~ShmDriver() { ShmDriver::close(); }
 
 cdmf_status ShmDriver::open(ErrorText& error) {
   if (is_open_) return CDMF_ALREADY_INITIALIZED;
-  std::string path;
-  if (const cdmf_status status = socket_path(options_.endpoint.c_str(), path, error); status != CDMF_OK) return status;
   UniqueFd epoll(epoll_create1(EPOLL_CLOEXEC));
   UniqueFd kicker(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   epoll_event event{};
@@ -26,25 +24,22 @@ cdmf_status ShmDriver::open(ErrorText& error) {
   if (!epoll || !kicker || epoll_ctl(epoll.get(), EPOLL_CTL_ADD, kicker.get(), &event) != 0) {
     return error.fail(CDMF_RESOURCE_EXHAUSTED, errno, "shm: no descriptors for endpoint \"", options_.endpoint, '"');
   }
-  ListeningEndpoint listener;
-  if (options_.is_server) {
-    if (const cdmf_status status = listener.open(path, error); status != CDMF_OK) return status;
-  }
-  // The control thread may call kick() as soon as it runs.
+  // The thread of the rendezvous may call kick() as soon as it runs.
   {
     const std::lock_guard lock(sleep_mutex_);
     epoll_ = std::move(epoll);
     kicker_ = std::move(kicker);
   }
-  ControlThread::Owner& owner = *this;
-  auto control = std::make_unique<ControlThread>(owner, host_, options_.may_sleep());
-  if (const cdmf_status status = control->start(listener.fd(), error); status != CDMF_OK) {
+  auto rendezvous = make_rendezvous(options_, *this, host_);
+  if (const cdmf_status status = rendezvous->open(error); status != CDMF_OK) {
     close_descriptors();
     return status;
   }
-  path_ = std::move(path);
-  listener_ = std::move(listener);
-  control_ = std::move(control);
+  {
+    const std::lock_guard lock(describe_mutex_);
+    address_ = rendezvous->address();
+  }
+  rendezvous_ = std::move(rendezvous);
   is_open_ = true;
   return CDMF_OK;
 }
@@ -55,25 +50,16 @@ cdmf_status ShmDriver::attach(std::uint64_t deadline, cdmf_peer& peer, ErrorText
   if (attached_.load(std::memory_order_relaxed) != CDMF_NO_PEER) {
     return error.fail(CDMF_ALREADY_INITIALIZED, 0, "shm: already attached");
   }
-  UniqueFd socket;
-  if (const cdmf_status status = connect_endpoint(path_, deadline, socket, error); status != CDMF_OK) return status;
-  ClientHandshake handshake;
-  const cdmf_status status =
-      handshake.run(socket.get(), options_.plan.frame_size_max, options_.may_sleep(), deadline, error);
-  if (status != CDMF_OK) return status;
+  Rendezvous::Attached made;
+  if (const cdmf_status status = rendezvous_->attach(deadline, made, error); status != CDMF_OK) return status;
   const cdmf_peer id = links_.reserve();
-  const LinkTerms terms{.id = id,
-                        .is_server = false,
-                        .peer_may_sleep = handshake.peer_may_sleep,
-                        .peer_only_cpu = handshake.peer_only_cpu,
-                        .hostile = is_hostile(handshake.peer),
-                        .plan = handshake.plan,
-                        .peer = handshake.peer};
-  auto link = std::make_shared<Link>(terms, std::move(handshake.segment), std::move(socket),
-                                     std::move(handshake.own_bell), std::move(handshake.peer_bell));
+  made.terms.id = id;
+  made.terms.hostile = is_hostile(made.terms.peer);
+  auto link = std::make_shared<Link>(made.terms, std::move(made.segment), std::move(made.channel),
+                                     std::move(made.own_bell), std::move(made.peer_bell));
   links_.add(link);
   attached_.store(id, std::memory_order_relaxed);
-  control_->watch(std::move(link));
+  rendezvous_->watch(std::move(link));
   peer = id;
   return CDMF_OK;
 }
@@ -89,9 +75,8 @@ cdmf_status ShmDriver::disconnect(cdmf_peer peer, cdmf_status reason) {
 void ShmDriver::close() {
   if (!is_open_) return;
   is_open_ = false;
-  control_->stop();  // From here on no link comes or ends.
-  control_.reset();
-  listener_.close();
+  rendezvous_->close();  // From here on no link comes or ends.
+  rendezvous_.reset();
   for (const std::shared_ptr<Link>& link : links_.all()) {
     if (!link) continue;
     if (link->can_receive()) link->consumer->publish_head();  // The peer counts what was lost by it.
@@ -123,7 +108,6 @@ void ShmDriver::describe(cdmf_info& info) {
   info.frame_size_max = plan.frame_size_max;
   info.buffer_bytes = plan.ring_bytes();
   const std::lock_guard lock(describe_mutex_);
-  address_ = "memfd via " + path_;
   detail_ = std::string("wait ") + kWaitChoices[static_cast<std::size_t>(options_.wait)] + ", checksum " +
             (plan.checksum ? "crc32" : "none") + ", timestamp " + (options_.timestamp ? "on" : "off") + ", trust " +
             kTrustWords[static_cast<std::size_t>(options_.trust)] + ", rings of " + std::to_string(plan.ring_bytes()) +
@@ -133,18 +117,19 @@ void ShmDriver::describe(cdmf_info& info) {
   info.detail = detail_.c_str();
 }
 
-// ---- What the control thread asks
+// ---- What the rendezvous asks
 // ---------------------------------------------------------------------------------------
 
 bool ShmDriver::is_hostile(const PeerCredentials& peer) const noexcept {
   return options_.trust == Trust::hostile || (options_.trust == Trust::automatic && peer.uid != geteuid());
 }
 
-cdmf_status ShmDriver::admit(const Hello& hello, const PeerCredentials& peer, LinkTerms& terms, ErrorText& error) {
+cdmf_status ShmDriver::admit(const LinkRequest& request, const PeerCredentials& peer, LinkTerms& terms,
+                             ErrorText& error) {
   // Told when it connects, not by the first message that is too large.
-  if (hello.frame_size_max > options_.plan.frame_size_max) {
+  if (request.frame_size_max > options_.plan.frame_size_max) {
     return error.fail(CDMF_INVALID_CONFIG, 0, "shm: this client wants max_message_size ",
-                      hello.frame_size_max - CDMF_FRAME_OVERHEAD_MAX, ", the server allows ",
+                      request.frame_size_max - CDMF_FRAME_OVERHEAD_MAX, ", the server allows ",
                       options_.plan.frame_size_max - CDMF_FRAME_OVERHEAD_MAX, "; lower the one or raise the other");
   }
   const cdmf_peer id = links_.reserve();
@@ -154,8 +139,8 @@ cdmf_status ShmDriver::admit(const Hello& hello, const PeerCredentials& peer, Li
   }
   terms = {.id = id,
            .is_server = true,
-           .peer_may_sleep = hello.may_sleep != 0,
-           .peer_only_cpu = hello.only_cpu,
+           .peer_may_sleep = request.may_sleep,
+           .peer_only_cpu = request.only_cpu,
            .hostile = is_hostile(peer),
            .plan = options_.plan,
            .peer = peer};

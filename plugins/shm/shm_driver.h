@@ -10,17 +10,17 @@
 #include <string>
 #include <vector>
 
-#include "control_thread.h"
 #include "ipc/driver.h"
 #include "link.h"
 #include "link_table.h"
 #include "options.h"
+#include "rendezvous.h"
 #include "wait/spinner.h"
 #include "wall_clock.h"
 
 namespace cdmf::ipc::shm {
 
-class ShmDriver final : public Driver, private ControlThread::Owner {
+class ShmDriver final : public Driver, private Rendezvous::Owner {
  public:
   ShmDriver(const DriverConfig& config, PluginHost host);
   ~ShmDriver() override;
@@ -84,8 +84,9 @@ class ShmDriver final : public Driver, private ControlThread::Owner {
     std::shared_ptr<std::byte[]> copies;  // the copy that is kept.
   };
 
-  // ControlThread::Owner, on the control thread.
-  cdmf_status admit(const Hello& hello, const PeerCredentials& peer, LinkTerms& terms, ErrorText& error) override;
+  // Rendezvous::Owner, on its thread.
+  cdmf_status admit(const LinkRequest& request, const PeerCredentials& peer, LinkTerms& terms,
+                    ErrorText& error) override;
   void dismissed(cdmf_peer id) override;
   void connected(std::shared_ptr<Link> link) override;
   void kick() override;
@@ -123,12 +124,10 @@ class ShmDriver final : public Driver, private ControlThread::Owner {
   const PluginHost host_;
 
   // Life. Changed by open() and close() only.
-  std::string path_;
-  ListeningEndpoint listener_;
   // Changed under sleep_mutex_, as interrupt() and unhold() come from any thread.
   UniqueFd epoll_;   // The receiver sleeps here; its descriptor is poll_fd().
   UniqueFd kicker_;  // In that epoll: wakes the receiver for what is not a message.
-  std::unique_ptr<ControlThread> control_;
+  std::unique_ptr<Rendezvous> rendezvous_;
   bool is_open_ = false;
 
   LinkTable links_;
