@@ -61,6 +61,7 @@ void Link::notify_by_channel() noexcept {
   const std::uint32_t armed = out_.control->armed.load(std::memory_order_relaxed);
   if (armed == kNotArmed) return;
   out_.control->armed.store(kNotArmed, std::memory_order_relaxed);
+  out_.control->wakes.fetch_add(1, std::memory_order_relaxed);
   if (armed == kArmedFutex) {
     futex_wake_all(out_.control->armed);
     return;

@@ -109,7 +109,7 @@ class ShmDriver final : public Driver, private Rendezvous::Owner {
   static bool is_sound(const Link& link, const RecordView& record, const std::byte* bytes) noexcept;
   static void fill_view(const Link& link, const RecordView& record, const std::byte* bytes, cdmf_view& view) noexcept;
   void discard(Link& link, const RecordView& record);
-  void begin_burst(Link& link, std::size_t views);
+  void begin_burst(Link& link, std::size_t records, std::size_t views);
   static void release(Link& link) noexcept;
   void finish_link(Link& link, cdmf_view& view);
   void break_link(Link& link, const char* what);

@@ -115,7 +115,7 @@ std::size_t ShmDriver::receive_from(Link& link, cdmf_view* views, std::size_t ca
   }
   if (records != 0) {
     link.burst_end = record.end;
-    begin_burst(link, count);
+    begin_burst(link, records, count);
   } else {
     link.offer_space();
   }
@@ -167,7 +167,7 @@ std::size_t ShmDriver::receive_from(Link& link, cdmf_view* views, std::size_t ca
     link.ending = true;  // Once more: what was flushed before the end is visible by now.
   }
   if (records != 0) {
-    begin_burst(link, count);
+    begin_burst(link, records, count);
   } else if (link.can_receive()) {
     link.offer_space();
   }
@@ -175,7 +175,8 @@ std::size_t ShmDriver::receive_from(Link& link, cdmf_view* views, std::size_t ca
 }
 
 /// After records were taken from a link, of which so many views are handed out.
-inline void ShmDriver::begin_burst(Link& link, std::size_t views) {
+inline void ShmDriver::begin_burst(Link& link, std::size_t records, std::size_t views) {
+  link.consumer->count_taken(records);
   if (options_.may_sleep()) link.disarm();
   if (link.in_burst) return;
   if (views != 0) [[likely]] {

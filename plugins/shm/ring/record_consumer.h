@@ -63,6 +63,12 @@ class RecordConsumer {
   /// producer wants space, and each eighth of the ring.
   void publish_head() noexcept;
 
+  /// Tells observers of records received since the last call.
+  void count_taken(std::uint64_t records) noexcept {
+    taken_ += records;
+    control_->records_taken.store(taken_, std::memory_order_relaxed);
+  }
+
   std::uint64_t capacity_bytes() const noexcept { return capacity_; }
   std::size_t held_count() const noexcept { return held_count_; }
   /// Bytes delivered and not released, or released and not yet told to the producer.
@@ -107,6 +113,7 @@ class RecordConsumer {
   std::uint64_t linear_ = 0;    // From next_ to the end of the ring, or to where nothing was freed.
   std::uint64_t released_ = 0;  // The application is done with what is before, holds apart.
   std::uint64_t head_ = 0;      // What the producer has been told.
+  std::uint64_t taken_ = 0;     // See count_taken().
   // Begins of the held records, in no order.
   std::size_t held_count_ = 0;
   std::array<std::uint64_t, kHeldMax> held_{};

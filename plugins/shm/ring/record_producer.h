@@ -112,6 +112,9 @@ class RecordProducer {
   std::uint64_t records_flushed_ = 0;
   DirtyLines dirty_;
   std::uint64_t records_ = 0;
+  // For observers, see RecordRingControl.
+  std::uint64_t claims_refused_ = 0;
+  std::uint64_t high_water_ = 0;
 };
 
 inline ClaimOutcome RecordProducer::claim(std::uint64_t payload_bytes) noexcept {

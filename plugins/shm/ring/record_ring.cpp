@@ -54,6 +54,7 @@ ClaimOutcome RecordProducer::claim_slowly(std::uint64_t payload_bytes) noexcept 
   }
   if (padding_bytes + record_bytes > free_bytes()) {
     flush();
+    control_->claims_refused.store(++claims_refused_, std::memory_order_relaxed);
     return ClaimOutcome::full;
   }
   return lend(padding_bytes == 0 ? next_ : bytes_, payload_bytes, record_bytes);
@@ -96,6 +97,10 @@ bool RecordProducer::refresh_head() noexcept {
     return false;
   }
   head_seen_ = head;
+  if (tail_ - head > high_water_) {
+    high_water_ = tail_ - head;
+    control_->high_water.store(high_water_, std::memory_order_relaxed);
+  }
   linear_ = std::min(to_end(), free_bytes());
   return true;
 }

@@ -67,11 +67,18 @@ struct RecordRingControl {
   // Written by the producer alone. Nobody polls the first line, so its stores stay in the producer's cache.
   alignas(kSharedBlockBytes) std::atomic<std::uint64_t> tail{0};  // After the last flushed record; for observers only.
   std::atomic<std::uint64_t> records_flushed{0};                  // Padding not counted.
+  // For observers too; written where the producer is slow anyway.
+  std::atomic<std::uint64_t> claims_refused{0};  // Found the ring full.
+  std::atomic<std::uint64_t> high_water{0};      // Most bytes not freed, whenever the producer looked at the head: when
+                                                 // it runs out of what it knew to be free, so at least once a lap.
+  std::atomic<std::uint64_t> wakes{0};           // Of the consumer. By wait/, as
+  std::atomic<std::uint64_t> space_waits{0};     // the sleeps until there is room.
   // The producer sleeps, or is about to, until there is room. Operated by wait/.
   alignas(kLineBytes) std::atomic<std::uint32_t> space_wanted{0};
 
   // Written by the consumer alone (but for `armed`, which the producer takes back when it wakes the consumer).
   alignas(kSharedBlockBytes) std::atomic<std::uint64_t> head{0};  // Everything before it is free. Published lazily.
+  std::atomic<std::uint64_t> records_taken{0};                    // For observers; once per burst.
   // The consumer sleeps, or is about to, until there is a record. On its own line: the producer reads it at each flush,
   // which must not cost it the line of `head`. Operated by wait/.
   alignas(kLineBytes) std::atomic<std::uint32_t> armed{0};

@@ -45,6 +45,7 @@ inline bool signal_shared_fd(int eventfd) noexcept {
 /// Wakes the receiver if it is announced. At most one wake-up per announcement. False: as signal_shared_fd().
 inline bool wake_receiver(RecordRingControl& control, int bell_fd) noexcept {
   const std::uint32_t armed = control.armed.exchange(kNotArmed, std::memory_order_acq_rel);
+  control.wakes.fetch_add(1, std::memory_order_relaxed);
   if (armed == kArmedFutex) futex_wake_all(control.armed);
   return armed != kArmedFd || signal_shared_fd(bell_fd);
 }
@@ -79,6 +80,7 @@ void wait_for_space(RecordRingControl& control, std::uint64_t deadline, Ready&& 
   control.space_wanted.store(1, std::memory_order_relaxed);
   full_fence();  // ANNOUNCE: between `space_wanted` and the head.
   if (ready()) return;
+  control.space_waits.fetch_add(1, std::memory_order_relaxed);  // Several threads may wait.
   const std::uint64_t slice = monotonic_now_ns() + kSpaceSliceNs;
   futex_wait(control.space_wanted, 1, deadline < slice ? deadline : slice);
 }

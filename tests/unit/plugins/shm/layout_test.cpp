@@ -105,8 +105,10 @@ Structures of_the_code() {
       {"RecordRingControl",
        {std::to_string(sizeof(RecordRingControl)),
         {CDMF_FIELD(RecordRingControl, tail), CDMF_FIELD(RecordRingControl, records_flushed),
+         CDMF_FIELD(RecordRingControl, claims_refused), CDMF_FIELD(RecordRingControl, high_water),
+         CDMF_FIELD(RecordRingControl, wakes), CDMF_FIELD(RecordRingControl, space_waits),
          CDMF_FIELD(RecordRingControl, space_wanted), CDMF_FIELD(RecordRingControl, head),
-         CDMF_FIELD(RecordRingControl, armed)}}},
+         CDMF_FIELD(RecordRingControl, records_taken), CDMF_FIELD(RecordRingControl, armed)}}},
   };
 }
 

@@ -537,6 +537,49 @@ int rests(RecordPace& pace, int times, std::size_t records, int empty, std::size
   return count;
 }
 
+TEST(RecordRing, ObserversSeeWhatWasRefusedAndHowFullItGot) {
+  Ring ring(4096);
+  const RecordRingControl& control = *ring.memory.ring.control;
+  RecordView view;
+  for (int i = 0; i < 32; ++i) ASSERT_EQ(ring.put(kOneLine), ClaimOutcome::claimed);
+  ring.producer.flush();
+  EXPECT_EQ(control.claims_refused.load(), 0u);
+  EXPECT_EQ(control.high_water.load(), 0u) << "nobody has looked yet";
+  for (int i = 0; i < 32; ++i) ASSERT_EQ(ring.put(kOneLine), ClaimOutcome::claimed);
+  EXPECT_EQ(ring.put(kOneLine), ClaimOutcome::full);
+  EXPECT_EQ(ring.put(kOneLine), ClaimOutcome::full);
+  EXPECT_EQ(control.claims_refused.load(), 2u);
+  EXPECT_EQ(control.high_water.load(), 4096u);
+  EXPECT_EQ(control.records_flushed.load(), 64u);
+  std::uint64_t taken = 0;
+  while (ring.take(view)) {
+    ring.consumer.release(view);
+    ++taken;
+  }
+  ring.consumer.count_taken(taken);
+  ring.consumer.count_taken(3);
+  EXPECT_EQ(control.records_taken.load(), 67u);
+  EXPECT_EQ(ring.put(kOneLine), ClaimOutcome::claimed);
+  EXPECT_EQ(control.high_water.load(), 4096u) << "a mark stays";
+}
+
+TEST(RecordRing, HighWaterIsSeenEachLapThoughTheRingIsNeverFull) {
+  Ring ring(4096);
+  RecordView view;
+  // Ten lines in flight, for several laps.
+  for (int i = 0; i < 10; ++i) ASSERT_EQ(ring.put(kOneLine), ClaimOutcome::claimed);
+  for (int i = 0; i < 256; ++i) {
+    ASSERT_EQ(ring.put(kOneLine), ClaimOutcome::claimed);
+    ring.producer.flush();
+    ASSERT_TRUE(ring.take(view));
+    ring.consumer.release(view);
+    ring.consumer.publish_head();
+  }
+  EXPECT_GE(ring.memory.ring.control->high_water.load(), 10 * 64u);
+  EXPECT_LE(ring.memory.ring.control->high_water.load(), 11 * 64u);
+  EXPECT_EQ(ring.memory.ring.control->claims_refused.load(), 0u);
+}
+
 TEST(RecordPace, MessagesThatAreWaitedForOneByOneNeverCauseARest) {
   RecordPace pace;
   EXPECT_EQ(rests(pace, 100'000, 1, 1, 0), 0);
