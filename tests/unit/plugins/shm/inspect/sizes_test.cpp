@@ -66,7 +66,7 @@ TEST(Sizes, ThePartsAddUpToThePagesThatASegmentTakes) {
     Segment segment;
     UniqueFd file;
     ErrorText none(nullptr);
-    ASSERT_EQ(Segment::create(options.plan, getpid(), segment, file, none), CDMF_OK);
+    ASSERT_EQ(Segment::create(options.plan, EndFacts{}, EndFacts{}, segment, file, none), CDMF_OK);
     struct stat info;
     ASSERT_EQ(fstat(file.get(), &info), 0);
     EXPECT_EQ(shared_bytes(parts_of(config)), static_cast<std::uint64_t>(info.st_blocks) * 512)
@@ -127,7 +127,7 @@ TEST(Sizes, WhatIsSuggestedHoldsAsManyMessagesAsWereWished) {
       Segment segment;
       UniqueFd file;
       ErrorText none(nullptr);
-      ASSERT_EQ(Segment::create(options.plan, getpid(), segment, file, none), CDMF_OK);
+      ASSERT_EQ(Segment::create(options.plan, EndFacts{}, EndFacts{}, segment, file, none), CDMF_OK);
       RecordProducer producer(segment.tx());
       std::uint64_t held = 0;
       while (held < capacity && producer.claim(kFrameHeaderBytes + message_size) == ClaimOutcome::claimed) {
