@@ -126,7 +126,7 @@ void ControlThread::watch(std::shared_ptr<Link> link) {
   forget(key);
   link->end(CDMF_RESOURCE_EXHAUSTED);
   link->hang_up(CDMF_RESOURCE_EXHAUSTED);
-  owner_.kick();
+  owner_.kick(link->id());
 }
 
 void ControlThread::forget(std::uint64_t key) {
@@ -346,7 +346,7 @@ void ControlThread::look_at_link(std::uint64_t key) {
   cdmf_status reason = read_notices(*link, rang);
   if (reason == CDMF_OK && process_ended) reason = CDMF_PEER_DIED;
   if (reason == CDMF_OK) {
-    if (rang) owner_.kick();
+    if (rang) owner_.kick(link->id());
     return;
   }
   forget(key);
@@ -359,7 +359,7 @@ void ControlThread::look_at_link(std::uint64_t key) {
     }
   }
   link->hang_up(reason);
-  owner_.kick();
+  owner_.kick(link->id());
 }
 
 }  // namespace cdmf::ipc::shm

@@ -92,14 +92,16 @@ class Link {
 
   std::optional<RecordConsumer> consumer;
   RecordPace pace;
-  bool plain = false;            // Announced, trusted, and not ending: nothing to look at but the ring.
-  bool announced = false;        // PEER_CONNECTED was received.
-  bool finished = false;         // PEER_DISCONNECTED was.
-  bool in_burst = false;         // Has records in the current burst, up to
-  std::uint64_t burst_end = 0;   // this position.
-  std::uint64_t discarded = 0;   // Records whose checksum did not match.
-  bool ending = false;           // Its end was seen: what the ring still has comes first,
-  std::uint64_t drain_left = 0;  // up to so many bytes, so that a peer that does not stop has an end.
+  bool parked = false;            // See polled_links.h, as for
+  std::uint32_t empty_polls = 0;  // in a row, while hot.
+  bool plain = false;             // Announced, trusted, and not ending: nothing to look at but the ring.
+  bool announced = false;         // PEER_CONNECTED was received.
+  bool finished = false;          // PEER_DISCONNECTED was.
+  bool in_burst = false;          // Has records in the current burst, up to
+  std::uint64_t burst_end = 0;    // this position.
+  std::uint64_t discarded = 0;    // Records whose checksum did not match.
+  bool ending = false;            // Its end was seen: what the ring still has comes first,
+  std::uint64_t drain_left = 0;   // up to so many bytes, so that a peer that does not stop has an end.
 
   /// Whether other threads gave records back. Then collect_returned() takes them into account.
   bool has_returned() const noexcept { return has_returned_.load(std::memory_order_acquire); }
@@ -125,10 +127,10 @@ class Link {
   }
   std::uint32_t armed() const noexcept { return in_.control->armed.load(std::memory_order_relaxed); }
   RecordRingControl& in_control() const noexcept { return *in_.control; }
-  bool has_input() const noexcept { return !announced || consumer_has_input() || ended() != CDMF_OK || has_returned(); }
+  bool has_record() const noexcept { return consumer && consumer->has_input(); }
+  bool has_input() const noexcept { return !announced || has_record() || ended() != CDMF_OK || has_returned(); }
 
  private:
-  bool consumer_has_input() const noexcept { return consumer && consumer->has_input(); }
   void collect_returned_slowly() noexcept;
   void notify_by_channel() noexcept;
 

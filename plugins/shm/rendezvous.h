@@ -33,8 +33,9 @@ class Rendezvous {
     /// The admitted client did not get as far as a link.
     virtual void dismissed(cdmf_peer id) = 0;
     virtual void connected(std::shared_ptr<Link> link) = 0;
-    /// Wakes whoever sleeps in this driver: a link has ended, or its peer rang through the channel.
-    virtual void kick() = 0;
+    /// Has the receiver look at this link, and wakes whoever sleeps in this driver: the link has ended, or its peer
+    /// rang through the channel.
+    virtual void kick(cdmf_peer link) = 0;
   };
   /// What a client has after attach(); the driver makes a Link of it, and adds id and hostile to the terms.
   struct Attached {

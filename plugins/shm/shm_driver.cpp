@@ -68,7 +68,7 @@ cdmf_status ShmDriver::disconnect(cdmf_peer peer, cdmf_status reason) {
   const std::shared_ptr<Link> link = links_.find(peer);
   if (!link) return CDMF_NOT_CONNECTED;
   if (link->end(reason)) link->hang_up(reason);
-  kick();
+  kick(peer);
   return CDMF_OK;
 }
 
@@ -88,6 +88,8 @@ void ShmDriver::close() {
   burst_.clear();
   receiver_links_.renew(links_);
   copies_ = {};
+  copies_size_ = 0;
+  static_cast<void>(calls_.take());
   attached_.store(CDMF_NO_PEER, std::memory_order_relaxed);
   close_descriptors();
 }
@@ -150,11 +152,14 @@ cdmf_status ShmDriver::admit(const LinkRequest& request, const PeerCredentials& 
 void ShmDriver::dismissed(cdmf_peer id) { links_.drop(id); }
 
 void ShmDriver::connected(std::shared_ptr<Link> link) {
+  const cdmf_peer id = link->id();
   links_.add(std::move(link));
-  kick();
+  kick(id);
 }
 
-void ShmDriver::kick() {
+/// link  CDMF_NO_PEER: none in particular.
+void ShmDriver::kick(cdmf_peer link) {
+  if (link != CDMF_NO_PEER) calls_.add(link);
   const std::lock_guard lock(sleep_mutex_);
   if (kicker_) signal_fd(kicker_.get());  // After close() there is nobody to wake.
   if (futex_sleeper_ != nullptr) wake_own(futex_sleeper_->in_control().armed);

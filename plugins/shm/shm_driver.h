@@ -12,8 +12,10 @@
 
 #include "ipc/driver.h"
 #include "link.h"
+#include "link_calls.h"
 #include "link_table.h"
 #include "options.h"
+#include "polled_links.h"
 #include "rendezvous.h"
 #include "wait/spinner.h"
 #include "wall_clock.h"
@@ -89,7 +91,7 @@ class ShmDriver final : public Driver, private Rendezvous::Owner {
                     ErrorText& error) override;
   void dismissed(cdmf_peer id) override;
   void connected(std::shared_ptr<Link> link) override;
-  void kick() override;
+  void kick(cdmf_peer link) override;
 
   void close_descriptors() noexcept;
   bool is_hostile(const PeerCredentials& peer) const noexcept;
@@ -101,6 +103,7 @@ class ShmDriver final : public Driver, private Rendezvous::Owner {
   void break_bell(Link& link);
 
   // The receiver.
+  void attend();
   void renew_receiver_links();
   void renew_copies();
   std::size_t receive_from(Link& link, cdmf_view* views, std::size_t capacity);
@@ -115,9 +118,10 @@ class ShmDriver final : public Driver, private Rendezvous::Owner {
   void break_link(Link& link, const char* what);
 
   // Waiting, as the receiver.
-  bool has_input() const noexcept;
+  bool has_input() noexcept;
   bool announce_sleep(std::uint32_t how) noexcept;
   void sleep(std::uint64_t deadline, std::uint64_t began) noexcept;
+  void take_bells(int timeout_ms) noexcept;
   bool can_poll_fd() const noexcept { return options_.may_sleep(); }
 
   const Options options_;
@@ -140,15 +144,17 @@ class ShmDriver final : public Driver, private Rendezvous::Owner {
 
   // The receiver's own.
   LinkSnapshot receiver_links_;
-  std::vector<Link*> polled_;  // The links of the snapshot, without gaps.
-  std::size_t first_polled_ = 0;
-  std::vector<Link*> burst_;  // Links with records in the current burst.
+  PolledLinks polled_;           // Of the snapshot.
+  bool bells_may_ring_ = false;  // Since arm() said ARMED.
+  std::vector<Link*> burst_;     // Links with records in the current burst.
   Copies copies_;
+  std::size_t copies_size_ = 0;  // Room that the copies of a burst need.
   AdaptiveBudget budget_;
   bool spinning_helps_ = true;  // Some peer can run while we spin.
   std::uint64_t next_discard_log_ns_ = 0;
 
   // Shared with [any].
+  LinkCalls calls_;
   Interrupt space_interrupt_;
   Interrupt message_interrupt_;
   std::mutex sleep_mutex_;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "checksum.h"
 #include "shm_driver.h"
@@ -26,54 +27,67 @@ constexpr std::size_t aligned(std::size_t size) noexcept {
 
 }  // namespace
 
+/// What is not a record: links that came or went, calls, and bells that rang while the program slept on poll_fd().
+[[gnu::noinline]] void ShmDriver::attend() {
+  if (!receiver_links_.is_current(links_)) {
+    renew_receiver_links();
+    renew_copies();
+  }
+  if (calls_.any()) {
+    for (const cdmf_peer id : calls_.take()) {
+      if (Link* const link = receiver_links_.find(id)) polled_.unpark(*link);
+    }
+  }
+  if (std::exchange(bells_may_ring_, false)) take_bells(0);
+}
+
 void ShmDriver::renew_receiver_links() {
   const auto before = receiver_links_.renew(links_);
-  polled_.clear();
-  for (const std::shared_ptr<Link>& link : receiver_links_.links()) {
-    if (link) polled_.push_back(link.get());
-  }
-  first_polled_ = 0;
-  burst_.reserve(polled_.size());
+  const auto& links = receiver_links_.links();
+  polled_.renew(links);
   const std::int32_t own_cpu = only_cpu();
-  spinning_helps_ = std::any_of(polled_.begin(), polled_.end(), [&](const Link* link) {
-    return can_run_together(own_cpu, link->terms().peer_only_cpu);
-  });
+  spinning_helps_ = false;
+  copies_size_ = 0;
+  std::size_t count = 0;
+  for (const std::shared_ptr<Link>& link : links) {
+    if (!link) continue;
+    ++count;
+    const LinkTerms& terms = link->terms();
+    spinning_helps_ |= can_run_together(own_cpu, terms.peer_only_cpu);
+    if (terms.hostile) copies_size_ = std::max(copies_size_, kCopiesBytes + aligned(terms.plan.frame_size_max));
+  }
+  burst_.reserve(count);
   if (!can_poll_fd()) return;
   for (const std::shared_ptr<Link>& link : before) {
     // Not left to the close(): the peer has the same eventfd open.
     if (link && receiver_links_.find(link->id()) == nullptr)
       epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, link->own_bell(), nullptr);
   }
-  for (Link* const link : polled_) {
-    if (link->announced) continue;
+  for (const std::shared_ptr<Link>& link : links) {
+    if (!link || link->announced) continue;
     epoll_event event{};
     event.events = EPOLLIN | EPOLLET;
+    event.data.u64 = link->id();
     epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, link->own_bell(), &event);
   }
 }
 
 /// Fresh room for the copies of a burst. What is held stays in the old memory.
 void ShmDriver::renew_copies() {
-  std::size_t size = 0;
-  for (const Link* const link : polled_) {
-    if (link->terms().hostile) size = std::max(size, kCopiesBytes + aligned(link->terms().plan.frame_size_max));
-  }
   copies_.used = 0;
-  if (size == 0 || (copies_.memory && copies_.memory.use_count() == 1 && copies_.size >= size)) return;
-  copies_.memory = std::make_shared<std::byte[]>(size);
-  copies_.size = size;
+  if (copies_size_ == 0 || (copies_.memory && copies_.memory.use_count() == 1 && copies_.size >= copies_size_)) return;
+  copies_.memory = std::make_shared<std::byte[]>(copies_size_);
+  copies_.size = copies_size_;
 }
 
 std::size_t ShmDriver::receive_burst(cdmf_view* views, std::size_t capacity) {
-  if (!receiver_links_.is_current(links_)) [[unlikely]] {
-    renew_receiver_links();
-    renew_copies();
-  }
+  if (!receiver_links_.is_current(links_) || calls_.any() || bells_may_ring_) [[unlikely]]
+    attend();
   if (copies_.used != 0) renew_copies();
-  const std::size_t link_count = polled_.size();
-  if (link_count == 0) return 0;
-  if (link_count == 1) {
-    Link& link = *polled_[0];
+  if (polled_.has_parked()) polled_.look_in_turn();
+  const std::vector<Link*>& hot = polled_.hot();
+  if (hot.size() == 1) {
+    Link& link = *hot[0];
     // A message that arrives while the caller's loop is between two calls waits for the next turn. Where the caller
     // does nothing but poll, a few looks in a row, each a load from the cache, spare most of that.
     if (options_.wait == WaitMode::spin) {
@@ -82,18 +96,24 @@ std::size_t ShmDriver::receive_burst(cdmf_view* views, std::size_t capacity) {
     }
     const std::size_t count = receive_from(link, views, capacity);
     if (link.pace.after_poll(count)) rest();
+    polled_.polled(link, count == 0);
     return count;
   }
+  const std::size_t link_count = hot.size();
+  if (link_count == 0) return 0;
   const std::size_t quota = std::max(capacity / link_count, kQuotaMin);
   std::size_t count = 0;
-  std::size_t at = first_polled_;
+  std::size_t at = polled_.first;
   for (std::size_t i = 0; i < link_count && count < capacity; ++i) {
-    count += receive_from(*polled_[at], views + count, std::min(quota, capacity - count));
+    const std::size_t got = receive_from(*hot[at], views + count, std::min(quota, capacity - count));
+    polled_.polled(*hot[at], got == 0);
+    count += got;
     if (++at == link_count) at = 0;
   }
   // The next burst starts with the link after the last one served; when all were served, with the second of them.
-  if (count < capacity) at = first_polled_ + 1 < link_count ? first_polled_ + 1 : 0;
-  first_polled_ = at;
+  if (count < capacity) at = polled_.first + 1 < link_count ? polled_.first + 1 : 0;
+  polled_.first = at;
+  polled_.park_idle();
   return count;
 }
 
@@ -249,7 +269,7 @@ void ShmDriver::finish_link(Link& link, cdmf_view& view) {
   if (!link.end(CDMF_PROTOCOL_ERROR)) return;
   host_.log(CDMF_LOG_ERROR, "shm: link to peer ", link.id(), " (pid ", link.terms().peer.pid, ") is broken: ", what);
   link.hang_up(CDMF_PROTOCOL_ERROR);
-  kick();
+  kick(link.id());
 }
 
 void ShmDriver::release_burst() {
@@ -282,6 +302,7 @@ cdmf_status ShmDriver::hold(cdmf_peer peer, std::uint64_t token, std::uint64_t& 
 
 void ShmDriver::unhold(std::uint64_t held) {
   std::shared_ptr<Link> link;
+  cdmf_peer peer = CDMF_NO_PEER;
   {
     const std::lock_guard lock(held_mutex_);
     const auto found = held_.find(held);
@@ -290,9 +311,10 @@ void ShmDriver::unhold(std::uint64_t held) {
     if (link) link->give_back(found->second.begin);
     held_.erase(found);
     if (!link || link->ended() != CDMF_OK) return;
+    peer = link->id();
   }
   // The space goes back when the receiver comes by; it may be asleep.
-  kick();
+  kick(peer);
 }
 
 }  // namespace cdmf::ipc::shm

@@ -14,35 +14,57 @@ constexpr std::uint64_t kFutexSliceNs = 250'000'000;
 
 }  // namespace
 
-bool ShmDriver::has_input() const noexcept {
-  if (!receiver_links_.is_current(links_)) return true;
-  return std::any_of(polled_.begin(), polled_.end(),
-                     [](const Link* link) { return !link->finished && link->has_input(); });
+bool ShmDriver::has_input() noexcept {
+  if (!receiver_links_.is_current(links_) || calls_.any()) return true;
+  for (const Link* const link : polled_.hot()) {
+    if (!link->finished && link->has_input()) return true;
+  }
+  return polled_.look_at_next();
 }
 
 /// Announces on every link that the receiver will sleep. False: do not, there is something.
 bool ShmDriver::announce_sleep(std::uint32_t how) noexcept {
-  for (Link* const link : polled_) {
-    // Links announced earlier and quiet since stay so: a sleeper does not touch them again.
-    if (link->can_receive() && link->armed() != how) link->arm(how);
-  }
+  // Links announced earlier and quiet since stay so. One that is parked and was announced is not looked at either: what
+  // came since rang its bell, which is heard by whoever sleeps next.
+  polled_.visit_unannounced([&](Link& link) {
+    if (link.can_receive() && link.armed() != how) link.arm(how);
+  });
   full_fence();  // ANNOUNCE: between `armed` and the commit words, and between the heads and `space_wanted`.
-  for (Link* const link : polled_) {
-    if (link->can_receive()) link->offer_space();
-  }
-  return !has_input();
+  bool input = false;
+  polled_.visit_unannounced([&](Link& link) {
+    if (link.can_receive()) link.offer_space();
+    if (link.finished || !link.has_input()) return;
+    polled_.unpark(link);
+    input = true;
+  });
+  polled_.announced();
+  return !input && receiver_links_.is_current(links_) && !calls_.any();
+}
+
+/// Waits for bells and kicks at most so long; those links that rang are hot from then on.
+void ShmDriver::take_bells(int timeout_ms) noexcept {
+  std::array<epoll_event, 64> events;
+  int count;
+  do {
+    count = epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), timeout_ms);
+    for (int i = 0; i < count; ++i) {
+      // The kicker, and a link that is gone or not yet in the snapshot, are none: attend() sees to those.
+      Link* const link = receiver_links_.find(events[static_cast<std::size_t>(i)].data.u64);
+      if (link != nullptr) polled_.unpark(*link);
+    }
+    timeout_ms = 0;
+  } while (count == static_cast<int>(events.size()));
 }
 
 /// Sleeps once, until woken, kicked or the deadline. Does not when there is something already.
 void ShmDriver::sleep(std::uint64_t deadline, std::uint64_t began) noexcept {
   // With one link the receiver sleeps on its word: that wakes faster than an eventfd in an epoll set.
-  Link* const only =
-      polled_.size() == 1 && polled_[0]->can_receive() && !polled_[0]->terms().hostile ? polled_[0] : nullptr;
+  Link* only = polled_.hot().size() == 1 && !polled_.has_parked() ? polled_.hot()[0] : nullptr;
+  if (only != nullptr && (!only->can_receive() || only->terms().hostile)) only = nullptr;
   if (only == nullptr) {
     if (!announce_sleep(kArmedFd) || message_interrupt_.raised(began)) return;
     // Edges are kept until somebody waits, so a kick or a bell between the look and this is not missed.
-    std::array<epoll_event, 16> events;
-    epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), poll_timeout_ms(deadline));
+    take_bells(poll_timeout_ms(deadline));
     return;
   }
   {
@@ -92,11 +114,10 @@ int ShmDriver::poll_fd() {
 cdmf_arm_result ShmDriver::arm() {
   if (!can_poll_fd()) return CDMF_READY;
   // Whoever sleeps on our epoll descriptor never takes events out of it: old ones would keep it readable for ever.
-  std::array<epoll_event, 64> events;
-  while (epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), 0) ==
-         static_cast<int>(events.size())) {
-  }
-  return announce_sleep(kArmedFd) ? CDMF_ARMED : CDMF_READY;
+  take_bells(0);
+  if (!announce_sleep(kArmedFd)) return CDMF_READY;
+  bells_may_ring_ = polled_.has_parked();  // Which of them did, only their events tell.
+  return CDMF_ARMED;
 }
 
 void ShmDriver::interrupt() {
@@ -105,7 +126,7 @@ void ShmDriver::interrupt() {
   for (const std::shared_ptr<Link>& link : links_.all()) {
     if (link) link->wake_own_senders();
   }
-  kick();
+  kick(CDMF_NO_PEER);
 }
 
 }  // namespace cdmf::ipc::shm
