@@ -61,13 +61,21 @@ class PolledLinks {
 
   /// Once per burst: looks at as many parked links as are due, and unparks those that have something.
   void look_in_turn() noexcept;
-  /// While the receiver has nothing else to do: looks at the next one. True: it had something, and is hot.
+  /// The same at each turn of a wait, counted from 0. True: a link had something, and is hot.
+  bool look_while_waiting(unsigned turn) noexcept {
+    return !parked_.empty() && (turn % kTurnsPerLook == 0 || turn >= kEagerTurns) && look_at_next();
+  }
+  /// Looks at the next one.
   bool look_at_next() noexcept;
 
   /// Where a burst over several hot links starts, so that it is not always the same one.
   std::size_t first = 0;
 
  private:
+  // While traffic flows, waits end within these, and looks would make them longer.
+  static constexpr unsigned kEagerTurns = 256;
+  static constexpr unsigned kTurnsPerLook = 8;
+
   void park_idle_slowly();
   void set_park_after() noexcept;
 

@@ -118,7 +118,7 @@ class ShmDriver final : public Driver, private Rendezvous::Owner {
   void break_link(Link& link, const char* what);
 
   // Waiting, as the receiver.
-  bool has_input() noexcept;
+  bool has_input() const noexcept;
   bool announce_sleep(std::uint32_t how) noexcept;
   void sleep(std::uint64_t deadline, std::uint64_t began) noexcept;
   void take_bells(int timeout_ms) noexcept;

@@ -14,12 +14,13 @@ constexpr std::uint64_t kFutexSliceNs = 250'000'000;
 
 }  // namespace
 
-bool ShmDriver::has_input() noexcept {
+/// Parked links apart.
+bool ShmDriver::has_input() const noexcept {
   if (!receiver_links_.is_current(links_) || calls_.any()) return true;
   for (const Link* const link : polled_.hot()) {
     if (!link->finished && link->has_input()) return true;
   }
-  return polled_.look_at_next();
+  return false;
 }
 
 /// Announces on every link that the receiver will sleep. False: do not, there is something.
@@ -82,10 +83,13 @@ void ShmDriver::sleep(std::uint64_t deadline, std::uint64_t began) noexcept {
 cdmf_status ShmDriver::await_messages(std::uint64_t deadline) {
   const std::uint64_t began = message_interrupt_.count();
   if (message_interrupt_.take(began)) return CDMF_INTERRUPTED;
-  if (has_input()) return CDMF_OK;
-  if (deadline == kNoWait) return CDMF_TIMEOUT;
-  const auto done = [&] { return has_input() || message_interrupt_.raised(began); };
+  unsigned turn = 0;
+  const auto done = [&] {
+    return has_input() || polled_.look_while_waiting(turn++) || message_interrupt_.raised(began);
+  };
   const auto outcome = [&] { return message_interrupt_.take(began) ? CDMF_INTERRUPTED : CDMF_OK; };
+  if (done()) return outcome();
+  if (deadline == kNoWait) return CDMF_TIMEOUT;
 
   if (!options_.may_sleep()) {
     return spin_until(kForever, deadline, options_.wait == WaitMode::yield, done) ? outcome() : CDMF_TIMEOUT;
