@@ -36,7 +36,7 @@ struct TestLink {
     cdmf_error text{};
     text.struct_size = sizeof text;
     ErrorText error(&text);
-    EXPECT_EQ(Segment::create(terms.plan, getpid(), segment, memory, error), CDMF_OK) << text.message;
+    EXPECT_EQ(Segment::create(terms.plan, {.pid = getpid()}, {}, segment, memory, error), CDMF_OK) << text.message;
     client.emplace(segment.tx());
     link = std::make_shared<Link>(terms, std::move(segment), nullptr, UniqueFd(), UniqueFd());
     link->announced = true;
