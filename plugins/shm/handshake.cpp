@@ -179,7 +179,8 @@ cdmf_status ClientHandshake::run(int socket, std::uint64_t frame_size_max, bool 
       return error.fail(CDMF_PROTOCOL_ERROR, 0, "shm: the server refuses with the unknown status ", welcome.status,
                         ": ", welcome.text);
     }
-    return error.fail(welcome.status, 0, welcome.text);
+    return error.fail(welcome.status, 0,
+                      welcome.text[0] != '\0' ? welcome.text : "shm: the server refuses and does not say why");
   }
   plan = {.ring_capacity = welcome.ring_capacity,
           .slot_size = welcome.slot_size,
