@@ -520,6 +520,9 @@ TEST_F(HostileClient, AnEventfdMadeToBlockEndsItsLinkAndBlocksNobody) {
 }
 
 TEST_F(HostileClient, AServerWithoutDescriptorsServesWhomItHasAndRecovers) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "the sanitizer needs descriptors to look at memory, and takes what it cannot see for broken";
+#endif
   rlimit limit{};
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
   for (const int spare : {0, 1, 2, 3, 4}) {  // It runs out at each step of a handshake.

@@ -17,8 +17,10 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "checksum.h"
 #include "fault/support/footprint.h"
 #include "handshake.h"
 #include "segment/endpoint.h"
@@ -216,5 +218,85 @@ class GoodPair {
  private:
   std::uint64_t number_ = 0;
 };
+
+inline constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+/// Of a server by hand.
+inline constexpr SegmentPlan kPlan{.ring_capacity = 64, .slot_size = 512, .frame_size_max = kFrameMax};
+
+/// What a server offers: a good Welcome, until a case spoils it.
+struct Offer {
+  Offer() {
+    welcome.ring_capacity = kPlan.ring_capacity;
+    welcome.slot_size = kPlan.slot_size;
+    welcome.bidirectional = 1;
+    welcome.checksum = 1;
+    welcome.frame_size_max = kPlan.frame_size_max;
+    cdmf_error text{};
+    ErrorText error(&text);
+    UniqueFd memory;
+    EXPECT_EQ(Segment::create(kPlan, {}, {}, segment, memory, error), CDMF_OK) << text.message;
+    fds.push_back(std::move(memory));
+    for (int i = 0; i < 2; ++i) fds.emplace_back(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    bytes = sizeof welcome;
+  }
+  /// Puts another file in the segment's place.
+  void replace_memory(unsigned flags, int seals, std::uint64_t size, bool allocated = true) {
+    UniqueFd made(memfd_create("cdmf-test", flags));
+    if (!made) return;  // No huge pages here: the case is one of a missing descriptor.
+    if (ftruncate(made.get(), static_cast<off_t>(size)) == 0 && allocated && size != 0) {
+      (void)!posix_fallocate(made.get(), 0, static_cast<off_t>(size));
+      (void)!pwrite(made.get(), &segment.control(), std::min(size, std::uint64_t{sizeof(SegmentControl)}), 0);
+    }
+    if (seals != 0) fcntl(made.get(), F_ADD_SEALS, seals);
+    fds[kSegmentFd] = std::move(made);
+  }
+  void say_to(int socket) const {
+    std::vector<int> numbers;
+    for (const UniqueFd& fd : fds) numbers.push_back(fd.get());
+    std::string packet(std::max(bytes, sizeof welcome), 'x');
+    std::memcpy(packet.data(), &welcome, sizeof welcome);
+    (void)say(socket, packet.data(), bytes, numbers);
+  }
+
+  Welcome welcome;
+  std::size_t bytes;  // Of it that are sent.
+  Segment segment;
+  std::vector<UniqueFd> fds;
+};
+
+/// A server by hand, for one client. What it does with it is up to the test.
+class RawServer {
+ public:
+  explicit RawServer(std::function<void(int socket)> serve) : endpoint(unique_endpoint()) {
+    cdmf_error text{};
+    ErrorText error(&text);
+    std::string path;
+    EXPECT_EQ(socket_path(endpoint.c_str(), path, error), CDMF_OK) << text.message;
+    EXPECT_EQ(listener_.open(path, error), CDMF_OK) << text.message;
+    fcntl(listener_.fd(), F_SETFL, 0);
+    thread_ = std::thread([this, serve = std::move(serve)] {
+      const UniqueFd socket(accept4(listener_.fd(), nullptr, nullptr, SOCK_CLOEXEC));
+      if (socket) serve(socket.get());
+    });
+  }
+  ~RawServer() {
+    shutdown(listener_.fd(), SHUT_RDWR);  // Nobody came: accept() returns.
+    thread_.join();
+  }
+  RawServer(const RawServer&) = delete;
+  RawServer& operator=(const RawServer&) = delete;
+
+  const std::string endpoint;
+
+ private:
+  ListeningEndpoint listener_;
+  std::thread thread_;
+};
+
+inline bool hear_hello(int socket) {
+  Hello hello;
+  return hear(socket, hello);
+}
+inline void until_hung_up(int socket) { (void)is_hung_up_on(socket); }
 
 }  // namespace cdmf::ipc::shm::hostile
