@@ -123,10 +123,10 @@ bool say(int socket, const Packet& packet, std::span<const int> fds = {}) {
 }
 /// Waits for a packet of exactly this type. False: the other end has hung up, or said something else.
 template <typename Packet>
-bool hear(int socket, Packet& packet, std::span<UniqueFd> fds = {}) {
+bool hear(int socket, Packet& packet, std::span<UniqueFd> fds = {}, std::size_t size_min = 0) {
   const std::uint64_t deadline = in_ms(kPatienceMs);
   for (;;) {
-    const Received received = receive_packet(socket, &packet, sizeof packet, fds);
+    const Received received = receive_packet(socket, &packet, sizeof packet, fds, size_min);
     if (received != Received::nothing) return received == Received::packet;
     if (monotonic_now_ns() >= deadline) return false;
     pollfd wait{socket, POLLIN, 0};
