@@ -276,9 +276,15 @@ inline constexpr cdmf_build_info kBuildInfo {
 
 }  // namespace sdk
 
-/// The descriptor of a driver class; constant, so that it can be read without running code of the plugin.
+/// Makes a driver, as cdmf_plugin::create.
+using DriverFactory = decltype(cdmf_plugin::create);
+/// That of one class.
 template <typename D>
-constexpr cdmf_plugin make_plugin(const TransportDescription& description) {
+inline constexpr DriverFactory create_driver = &sdk::DriverTable<D>::create;
+
+/// The descriptor of a plugin; constant, so that it can be read without running code of the plugin. `create` may choose
+/// between classes by the config: return create_driver<One>(host, config, driver, error).
+constexpr cdmf_plugin make_plugin(const TransportDescription& description, DriverFactory create) {
   return {sizeof(cdmf_plugin),
           CDMF_PLUGIN_MAGIC,
           CDMF_ABI_MAJOR,
@@ -295,12 +301,20 @@ constexpr cdmf_plugin make_plugin(const TransportDescription& description) {
           description.max_message_size_limit,
           description.properties.data(),
           description.properties.size(),
-          &sdk::DriverTable<D>::create,
+          create,
           description.get_extension};
+}
+/// Of a plugin with one driver class.
+template <typename D>
+constexpr cdmf_plugin make_plugin(const TransportDescription& description) {
+  return make_plugin(description, create_driver<D>);
 }
 
 }  // namespace cdmf::ipc
 
-#define CDMF_EXPORT_TRANSPORT(DriverClass, description)                                                \
-  extern "C" __attribute__((visibility("default"), used)) constinit const cdmf_plugin cdmf_plugin_v1 = \
-      ::cdmf::ipc::make_plugin<DriverClass>(description);
+/// For a plugin with several driver classes: descriptor is a make_plugin(…).
+#define CDMF_EXPORT_PLUGIN(descriptor) \
+  extern "C" __attribute__((visibility("default"), used)) constinit const cdmf_plugin cdmf_plugin_v1 = descriptor;
+
+#define CDMF_EXPORT_TRANSPORT(DriverClass, description) \
+  CDMF_EXPORT_PLUGIN(::cdmf::ipc::make_plugin<DriverClass>(description))

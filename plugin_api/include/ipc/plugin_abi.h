@@ -190,7 +190,12 @@ enum {
   CDMF_CAP_POLL_FD = 1u << 6,         /* poll_fd() and arm() work */
   CDMF_CAP_TIMESTAMP = 1u << 7,       /* views carry the time of sending */
   CDMF_CAP_SURVIVES_SENDER = 1u << 8, /* what was flushed reaches a living peer though the sender dies at once */
-  CDMF_CAP_ENCRYPTED = 1u << 9
+  CDMF_CAP_ENCRYPTED = 1u << 9,
+  /* The next two take promises back. */
+  CDMF_CAP_ONE_WAY = 1u << 10, /* messages go from clients to servers alone: no replies */
+  CDMF_CAP_POOL = 1u << 11     /* an endpoint has any number of servers; each message reaches one of them, no matter
+                                  which. All clients together are one peer, and so are all servers. What was sent
+                                  without a flush may be received before it */
 };
 
 /// What a driver says of itself after open(). Text lives until the next call of describe() or destroy().

@@ -27,9 +27,9 @@ inline void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t expected,
           FUTEX_BITSET_MATCH_ANY);
 }
 
-/// Wakes every process and thread that sleeps on the word.
-inline void futex_wake_all(std::atomic<std::uint32_t>& word) noexcept {
-  syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+/// Wakes every process and thread that sleeps on the word. Returns how many there were.
+inline long futex_wake_all(std::atomic<std::uint32_t>& word) noexcept {
+  return syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
 
 }  // namespace cdmf::ipc::shm
