@@ -62,6 +62,17 @@ void bring_up(Transport& transport, const TransportConfig& config) {
   ASSERT_TRUE(result.success()) << result.text();
 }
 
+std::uint64_t capabilities() {
+  static const std::uint64_t claimed = [] {
+    Transport server(plugin());
+    TransportConfig config = config_for(fresh_endpoint(), Role::SERVER);
+    config.receive = Receive::POLL;
+    const bool up = server.init(config).success() && server.start().success() && server.connect().success();
+    return up ? server.getInfo().capabilities : plugin().capabilities;
+  }();
+  return claimed;
+}
+
 // ---- Record ---------------------------------------------------------------------------------------------------------
 
 void Record::listen(Transport& transport) {

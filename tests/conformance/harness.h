@@ -69,11 +69,21 @@ class Record {
 /// Brings a transport up; the test fails with the reason when that does not work.
 void bring_up(Transport& transport, const TransportConfig& config);
 
+/// What the transport claims under the options of this run.
+[[nodiscard]] std::uint64_t capabilities();
+
 /// Skips the test, visibly, when the transport does not claim what it needs.
-#define CDMF_NEEDS(capability)                                                            \
-  if ((::cdmf::ipc::conformance::plugin().capabilities & (capability)) == 0) {            \
-    GTEST_SKIP() << ::cdmf::ipc::conformance::plugin().type << " claims no " #capability; \
-  }                                                                                       \
+#define CDMF_NEEDS(capability)                                                                                  \
+  if ((::cdmf::ipc::conformance::capabilities() & (capability)) == 0) {                                         \
+    GTEST_SKIP() << ::cdmf::ipc::conformance::plugin().type << " claims no " #capability " with these options"; \
+  }                                                                                                             \
+  static_assert(true)
+
+/// The same when it claims what takes a promise back.
+#define CDMF_NEEDS_NO(capability)                                                                            \
+  if ((::cdmf::ipc::conformance::capabilities() & (capability)) != 0) {                                      \
+    GTEST_SKIP() << ::cdmf::ipc::conformance::plugin().type << " claims " #capability " with these options"; \
+  }                                                                                                          \
   static_assert(true)
 
 /// This program once more, as a peer: peer_process.cpp has what it can play.

@@ -136,6 +136,7 @@ TEST(Life, AClientMayComeBeforeItsServer) {
 }
 
 TEST(Life, AnEndpointHasOneServerAndIsFreeAgainAfterIt) {
+  CDMF_NEEDS_NO(CDMF_CAP_POOL);
   const std::string endpoint = fresh_endpoint();
   Transport first(plugin());
   Transport second(plugin());

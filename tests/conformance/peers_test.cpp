@@ -10,6 +10,7 @@ namespace cdmf::ipc::conformance {
 namespace {
 
 TEST(Peers, ArriveBeforeTheirFirstAndLeaveAfterTheirLastMessage) {
+  CDMF_NEEDS_NO(CDMF_CAP_POOL);  // Clients that overlap are one peer.
   const std::string endpoint = fresh_endpoint();
   Record record;
   Transport server(plugin());
@@ -213,6 +214,7 @@ TEST(Peers, AServerMayEndOneLinkAndKeepTheOthers) {
 }
 
 TEST(Peers, WhenTheServerStopsItsClientsAreTold) {
+  CDMF_NEEDS_NO(CDMF_CAP_ONE_WAY);
   const std::string endpoint = fresh_endpoint();
   TransportConfig once = config_for(endpoint, Role::CLIENT);
   once.auto_reconnect = false;
@@ -295,6 +297,7 @@ TEST(Callbacks, MayThrowAndTheNextMessageComes) {
 }
 
 TEST(Callbacks, MayReplaceThemselvesAndSend) {
+  CDMF_NEEDS_NO(CDMF_CAP_ONE_WAY);
   const std::string endpoint = fresh_endpoint();
   Record answers;
   Transport server(plugin());

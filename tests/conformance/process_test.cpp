@@ -30,6 +30,7 @@ void expect_echo(Transport& transport, const Record& record, const SendOptions& 
 }
 
 TEST_F(Processes, AClientElsewhereIsServed) {
+  CDMF_NEEDS_NO(CDMF_CAP_ONE_WAY);
   Record record;
   Transport server(plugin());
   record.listen(server);
@@ -43,6 +44,7 @@ TEST_F(Processes, AClientElsewhereIsServed) {
 }
 
 TEST_F(Processes, AServerElsewhereServes) {
+  CDMF_NEEDS_NO(CDMF_CAP_ONE_WAY);
   PeerProcess peer("echo_server", endpoint);
   ASSERT_TRUE(peer.ready());
   Record record;
@@ -147,6 +149,7 @@ TEST_F(Processes, WhatWasFlushedSurvivesItsSender) {
 }
 
 TEST_F(Processes, AClientWhoseServerIsKilledIsToldAndFindsTheNextOne) {
+  CDMF_NEEDS_NO(CDMF_CAP_ONE_WAY);
   Record record;
   Transport client(plugin());
   record.listen(client);
@@ -167,6 +170,7 @@ TEST_F(Processes, AClientWhoseServerIsKilledIsToldAndFindsTheNextOne) {
 }
 
 TEST_F(Processes, ASenderThatWaitsIsToldWhenItsReceiverIsKilled) {
+  CDMF_NEEDS_NO(CDMF_CAP_ONE_WAY);
   Record record;
   Transport server(plugin());
   record.listen(server);

@@ -24,6 +24,8 @@ constexpr CapabilityName kCapabilityNames[] = {
     {CDMF_CAP_TIMESTAMP, "timestamps"},
     {CDMF_CAP_SURVIVES_SENDER, "survives its sender's death"},
     {CDMF_CAP_ENCRYPTED, "encrypted"},
+    {CDMF_CAP_ONE_WAY, "from clients to servers only"},
+    {CDMF_CAP_POOL, "a pool of many servers"},
 };
 
 // "between 64 and 1MiB", "one of spin, yield", "power of two, at least 64"; empty when only the type limits it.
