@@ -11,14 +11,21 @@ namespace cdmf::ipc::shm {
 
 enum class WaitMode : std::uint8_t { spin, yield, adaptive, futex };  // In the order of the choices below.
 enum class Trust : std::uint8_t { automatic, cooperative, hostile };
+enum class RingType : std::uint8_t { spsc, mpmc };
 
 inline constexpr const char* kSegmentChoices[] = {"memfd", nullptr};
 inline constexpr const char* kWaitChoices[] = {"spin", "yield", "adaptive", "futex", nullptr};
 inline constexpr const char* kChecksumChoices[] = {"crc32", "none", nullptr};
 inline constexpr const char* kTimestampChoices[] = {"on", "off", nullptr};
 inline constexpr const char* kTrustChoices[] = {"auto", "cooperative", "hostile", nullptr};
+inline constexpr const char* kRingTypeChoices[] = {"spsc", "mpmc", nullptr};
 
 inline constexpr cdmf_property kProperties[] = {
+    choice_property(
+        "ring_type", "spsc", kRingTypeChoices,
+        "spsc: a link of its own for each client. mpmc: a pool, one queue that any number of clients put messages in "
+        "and any number of servers take them out of, each message once; they trust each other, and nothing goes back "
+        "to a client. A slot then holds a whole message, so that slot_size follows from max_message_size."),
     int_property(
         "ring_buffer_capacity", "4096", "4", "16777216",
         "Slots of each ring; a ring has this many times slot_size bytes, of which a message takes what it needs. "

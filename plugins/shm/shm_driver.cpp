@@ -107,6 +107,7 @@ void ShmDriver::describe(cdmf_info& info) {
   info.capabilities = kDescription.capabilities;
   if (!can_poll_fd()) info.capabilities &= ~std::uint64_t{CDMF_CAP_POLL_FD};
   if (!options_.timestamp) info.capabilities &= ~std::uint64_t{CDMF_CAP_TIMESTAMP};
+  if (!plan.bidirectional) info.capabilities |= CDMF_CAP_ONE_WAY;
   info.frame_size_max = plan.frame_size_max;
   info.buffer_bytes = plan.ring_bytes();
   const std::lock_guard lock(describe_mutex_);

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "ipc/driver.h"
+#include "rpc/reply_path.h"
 #include "rpc/wire.h"
 
 namespace cdmf::ipc::rpc {
@@ -118,8 +119,10 @@ TransportResult<> ProxyCore::start() {
   if (state == TransportState::INITIALIZED) {
     if (auto started = transport_.start(); !started) return started;
   }
-  if (state == TransportState::CONNECTED || state == TransportState::RECONNECTING) return {};
-  return transport_.connect();
+  if (state != TransportState::CONNECTED && state != TransportState::RECONNECTING) {
+    if (auto connected = transport_.connect(); !connected) return connected;
+  }
+  return require_reply_path(transport_);
 }
 
 nanoseconds ProxyCore::timeout_of(const CallOptions& options) const noexcept {

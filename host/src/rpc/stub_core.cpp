@@ -11,6 +11,7 @@
 #include "config/text_check.h"
 #include "ipc/driver.h"
 #include "rpc/introspection.h"
+#include "rpc/reply_path.h"
 
 namespace cdmf::ipc::rpc {
 namespace {
@@ -96,8 +97,10 @@ TransportResult<> StubCore::start() {
   if (state == TransportState::INITIALIZED) {
     if (auto started = transport_.start(); !started) return started;
   }
-  if (transport_.getState() != TransportState::STARTED) return {};
-  return transport_.connect();
+  if (transport_.getState() == TransportState::STARTED) {
+    if (auto connected = transport_.connect(); !connected) return connected;
+  }
+  return require_reply_path(transport_);
 }
 
 /// The callbacks keep the core; stop() takes them off again.

@@ -198,11 +198,14 @@ TEST(ShippedConfigs, PresetsHaveTheCapacityAndTheMessageSizeOfTheirScenario) {
     const char* capacity;
     std::size_t message_size_least;  // 0: as it is.
     std::size_t message_size_most;
+    const char* ring_type = "spsc";
   };
   const Preset presets[] = {
       {"ultra_low_latency.yaml", "256", 0, 4 << 10},
       {"high_throughput.yaml", "16384", 64 << 10, SIZE_MAX},
       {"balanced.yaml", "4096", 0, 64 << 10},
+      {"multi_producer.yaml", "8192", 8 << 10, 16'000, "mpmc"},
+      {"multi_consumer.yaml", "2048", 4 << 10, 8'000, "mpmc"},
   };
   for (const Preset& preset : presets) {
     const LoadedConfig loaded = read_config_file((config_folder() / preset.file).string(), quiet());
@@ -212,6 +215,8 @@ TEST(ShippedConfigs, PresetsHaveTheCapacityAndTheMessageSizeOfTheirScenario) {
     const auto capacity = config.properties.find("ring_buffer_capacity");
     ASSERT_NE(capacity, config.properties.end()) << preset.file;
     EXPECT_EQ(capacity->second, preset.capacity) << preset.file;
+    const auto ring_type = config.properties.find("ring_type");
+    EXPECT_EQ(ring_type == config.properties.end() ? "spsc" : ring_type->second, preset.ring_type) << preset.file;
     EXPECT_GE(config.max_message_size, preset.message_size_least) << preset.file;
     EXPECT_LE(config.max_message_size, preset.message_size_most) << preset.file;
   }
