@@ -38,6 +38,12 @@ void LatencyHistogram::merge(const LatencyHistogram& other) noexcept {
   max_ns_ = std::max(max_ns_, other.max_ns_);
 }
 
+std::uint64_t LatencyHistogram::count_up_to(std::uint64_t ns) const noexcept {
+  std::uint64_t count = 0;
+  for (std::size_t i = 0; i <= bucket_of(ns); ++i) count += buckets_[i];
+  return count;
+}
+
 std::uint64_t LatencyHistogram::quantile_ns(double fraction) const noexcept {
   if (count_ == 0) return 0;
   const double wanted = std::ceil(std::clamp(fraction, 0.0, 1.0) * static_cast<double>(count_));

@@ -25,6 +25,9 @@ class LatencyHistogram {
   [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
   [[nodiscard]] std::uint64_t max_ns() const noexcept { return max_ns_; }
 
+  /// How many latencies were at most `ns`; those within 1/256 above it may count as well.
+  [[nodiscard]] std::uint64_t count_up_to(std::uint64_t ns) const noexcept;
+
   /// The smallest value that at least `fraction` of all samples do not exceed, rounded up by at most 1/256.
   /// fraction  0 to 1: 0.5 is p50, 0.999 is p99.9.
   /// returns   0 while nothing has been recorded.

@@ -33,6 +33,15 @@ TEST(LatencyHistogram, ShortLatenciesAreExact) {
   EXPECT_EQ(histogram->quantile_ns(1.0), 499u);
 }
 
+TEST(LatencyHistogram, CountsThoseUpToALatency) {
+  const auto histogram = histogram_of({1, 5, 5, 400, 100'000});
+  EXPECT_EQ(histogram->count_up_to(0), 0u);
+  EXPECT_EQ(histogram->count_up_to(5), 3u);
+  EXPECT_EQ(histogram->count_up_to(399), 3u);
+  EXPECT_EQ(histogram->count_up_to(50'000), 4u);
+  EXPECT_EQ(histogram->count_up_to(1'000'000), 5u);
+}
+
 TEST(LatencyHistogram, EveryValueIsFoundWithinOneIn256) {
   for (std::uint64_t value = 1; value < (std::uint64_t{1} << 39); value = value * 5 / 4 + 1) {
     // A larger one beside it, so that the answer comes from the bucket and not from the exact maximum.
