@@ -28,17 +28,29 @@ struct Mpmc {
   using Ring = MPMCRingBuffer<T, kCapacity, kCounting>;
 };
 
+// --- when a side rests ---
+
+TEST(RingBufferPace, ASideThatLooksInVainRestsOnceUntilItHasMoved) {
+  ring_buffer_detail::Pace pace;
+  EXPECT_FALSE(pace.moved(0)) << "nothing was there yet to come to the end of";
+  EXPECT_TRUE(pace.moved(5));
+  pace.rest(5);
+  EXPECT_FALSE(pace.moved(5)) << "polling goes on without rests";
+  EXPECT_TRUE(pace.moved(6));
+}
+
 // --- outcomes and limits, for each ring, item size and capacity ---
 
 template <typename Kind>
 class RingBuffer : public testing::Test {};
 
-// 7, 2 and 56 items to a line; the largest that shares one; two that do not; with rings shorter and longer than a line.
+// 7, 2 and 56 items to a line; the largest that shares one; two that do not; with rings shorter and longer than a line,
+// and than a block of larger items.
 using Kinds =
     testing::Types<Spsc<std::uint64_t, 1>, Spsc<std::uint64_t, 2>, Spsc<std::uint64_t, 8>, Spsc<std::uint64_t, 64>,
                    Spsc<std::uint8_t, 128>, Spsc<Sized<24>, 16>, Spsc<Sized<56>, 4>, Spsc<Sized<57>, 4>,
-                   Spsc<Sized<256>, 1>, Mpmc<std::uint64_t, 1>, Mpmc<std::uint64_t, 2>, Mpmc<std::uint64_t, 64>,
-                   Mpmc<std::uint8_t, 128>, Mpmc<Sized<24>, 16>, Mpmc<Sized<256>, 4>>;
+                   Spsc<Sized<256>, 1>, Spsc<Sized<64>, 64>, Mpmc<std::uint64_t, 1>, Mpmc<std::uint64_t, 2>,
+                   Mpmc<std::uint64_t, 64>, Mpmc<std::uint8_t, 128>, Mpmc<Sized<24>, 16>, Mpmc<Sized<256>, 4>>;
 TYPED_TEST_SUITE(RingBuffer, Kinds);
 
 TYPED_TEST(RingBuffer, HoldsExactlyCapacityItemsInOrderAtEveryOffset) {

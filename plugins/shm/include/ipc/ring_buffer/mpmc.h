@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "ipc/ring_buffer/layout.h"
+#include "ipc/ring_buffer/pace.h"
 #include "ipc/ring_buffer/stats.h"
 
 namespace cdmf::ipc {
@@ -31,16 +32,6 @@ class Backoff {
 
  private:
   static constexpr unsigned kPausesMax = 64;  // About a microsecond, the scale of a few contended hand-overs.
-
-  static void pause() noexcept {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("isb" ::: "memory");
-#else
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-#endif
-  }
 
   unsigned pauses_ = 1;
 };
