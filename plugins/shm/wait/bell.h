@@ -5,6 +5,7 @@
 // No wake-up is lost. A sleeper announces itself in a word, passes a full fence, and looks at the ring once more before
 // it sleeps; the other side changes the ring, passes a full fence, and looks at the word. Whoever is second sees the
 // first (ANNOUNCE). The fences are what that needs; release and acquire do not order a store before a later load.
+// tests/model/shm_wake.pml has Spin search all of it, store buffers, parked links and deaths of senders included.
 //
 // The space bell has no fence at the consumer's end, whose fast path it would burden: the consumer looks at the word at
 // each release, at each empty poll, and behind a fence before it sleeps itself. A consumer that does none of these runs

@@ -1,0 +1,169 @@
+/* How the receiver of the shm transport sleeps and is woken (plugins/shm/wait/bell.h, polled_links.h), as a Spin model: over hot and
+ * parked links, with senders that may die after any instruction. The property: when everybody is done or dead and nothing
+ * rings any more, a receiver that sleeps has left no message behind.
+ *
+ * Two links, each with a sender of its own and up to two messages. Stores go through a buffer and reach memory at any later
+ * time, one after the other, as on x86: a fence waits for it to be empty. That is what the two fences are about; Spin by itself
+ * knows sequential consistency alone. An eventfd in the epoll set is a bit that stays until it is taken. Looks at parked links in
+ * turn come at any time, or never: nothing may depend on them.
+ *
+ * -DBROKEN=n removes one part, and then Spin must find an error:
+ *   1  the sender looks at `armed` without a fence      2  the receiver looks at the rings without a fence
+ *   3  the end of a link is told by a kick alone, not by a call that names the link
+ *   4  links parked since the last sleep are not announced
+ *   5  a bell wakes, but its link stays parked           6  a parked link is announced without a look after it
+ */
+#ifndef BROKEN
+#define BROKEN 0
+#endif
+#define MESSAGES 2
+
+byte ring[2];    /* messages that the receiver can see */
+byte buffered[2]; /* stored by the sender, not in memory yet */
+bit armed[2];
+bit slot_full, slot_link, slot_value; /* the receiver's store buffer, of stores to `armed` */
+bit bell[2], kick, call[2];
+bit done[2], dead[2], noticed[2];
+
+proctype memory() { /* makes stores visible */
+end: do
+  :: atomic { buffered[0] > 0 -> buffered[0]--; ring[0]++ }
+  :: atomic { buffered[1] > 0 -> buffered[1]--; ring[1]++ }
+  :: atomic { slot_full -> armed[slot_link] = slot_value; slot_full = 0 }
+  od
+}
+
+#define MAY_DIE if :: dead[me] = 1; goto gone :: skip fi
+
+proctype sender(bit me) {
+  byte count;
+  bit seen;
+  do
+  :: count < MESSAGES ->
+    MAY_DIE;
+    buffered[me]++; /* flush: the commit word */
+    count++;
+    MAY_DIE;
+#if BROKEN != 1
+    buffered[me] == 0; /* ANNOUNCE */
+#endif
+    seen = armed[me];
+    if
+    :: seen ->
+      MAY_DIE;
+      atomic { buffered[me] == 0 -> seen = armed[me]; armed[me] = 0 } /* exchange */
+      MAY_DIE;
+      if :: seen -> bell[me] = 1 :: else fi
+    :: else
+    fi
+  :: break
+  od;
+gone:
+  done[me] = 1
+}
+
+/* Notices deaths; other ends do not matter here. What a CPU still had in its store buffer is in memory long before a process has ended. */
+proctype control() {
+end: do
+  :: atomic { dead[0] && done[0] && !noticed[0] && buffered[0] == 0 -> noticed[0] = 1;
+#if BROKEN != 3
+    call[0] = 1;
+#endif
+    kick = 1 }
+  :: atomic { dead[1] && done[1] && !noticed[1] && buffered[1] == 0 -> noticed[1] = 1;
+#if BROKEN != 3
+    call[1] = 1;
+#endif
+    kick = 1 }
+  od
+}
+
+bit parked[2], fresh[2]; /* the receiver's own */
+
+inline unpark(i) { parked[i] = 0; fresh[i] = 0 }
+inline store_armed(i, value) { atomic { !slot_full -> slot_full = 1; slot_link = i; slot_value = value } }
+#define ARMED(i) ((slot_full && slot_link == i) -> slot_value : armed[i])
+#if BROKEN == 4
+#define TO_ANNOUNCE(i) (!parked[i])
+#else
+#define TO_ANNOUNCE(i) (!parked[i] || fresh[i])
+#endif
+#if BROKEN == 6
+#define TO_LOOK_AT(i) (!parked[i])
+#else
+#define TO_LOOK_AT(i) TO_ANNOUNCE(i)
+#endif
+
+inline attend() { /* calls */
+  if :: atomic { call[0] -> call[0] = 0; unpark(0) } :: else fi;
+  if :: atomic { call[1] -> call[1] = 0; unpark(1) } :: else fi
+}
+inline poll(i) {
+  if
+  :: !parked[i] && ring[i] > 0 ->
+    atomic { ring[i]-- };
+    if :: ARMED(i) -> store_armed(i, 0) :: else fi
+  :: !parked[i] && ring[i] == 0 ->
+    if
+    :: !parked[1 - i] -> parked[i] = 1; fresh[i] = 1 /* empty for long enough; never the last one */
+    :: skip
+    fi
+  :: parked[i] && ring[i] > 0 -> unpark(i) /* a look in turn */
+  :: parked[i] -> skip
+  fi
+}
+inline announce(i) {
+  if
+  :: TO_ANNOUNCE(i) && !ARMED(i) -> store_armed(i, 1)
+  :: else
+  fi
+}
+inline look(i) {
+  if
+  :: TO_LOOK_AT(i) && ring[i] > 0 -> unpark(i); input = 1
+  :: else
+  fi
+}
+inline hear(i) {
+  if
+  :: bell[i] ->
+    bell[i] = 0;
+#if BROKEN != 5
+    unpark(i);
+#endif
+  :: else
+  fi
+}
+#define QUIET (done[0] && done[1] && (!dead[0] || noticed[0]) && (!dead[1] || noticed[1]) && \
+               buffered[0] == 0 && buffered[1] == 0 && !slot_full && !bell[0] && !bell[1] && !kick)
+
+proctype receiver() {
+  bit input;
+  do
+  :: skip; attend(); poll(0); poll(1)
+  :: skip;
+    attend();
+    input = 0;
+    announce(0);
+    announce(1);
+#if BROKEN != 2
+    !slot_full; /* ANNOUNCE */
+#endif
+    look(0);
+    look(1);
+    fresh[0] = 0;
+    fresh[1] = 0;
+    if
+    :: input || call[0] || call[1]
+    :: else -> /* asleep in epoll */
+      if
+      :: atomic { bell[0] || bell[1] || kick -> kick = 0; hear(0); hear(1) }
+      :: atomic { QUIET -> assert(ring[0] == 0 && ring[1] == 0); break }
+      fi
+    fi
+  od
+}
+
+init {
+  atomic { run memory(); run control(); run sender(0); run sender(1); run receiver() }
+}
