@@ -8,7 +8,7 @@ namespace {
 
 constexpr int kResamples = 2000;
 constexpr std::size_t kRoundsMin = 4;
-constexpr double kSameMachineFactor = 1.5;  // Of the cache line, between two measurements that may be compared.
+constexpr double kSameMachineFactor = 1.6;  // Of the cache line, between two measurements that may be compared.
 
 double median_of(std::vector<double>& values) { return ipc::cli::median(values).value_or(0); }
 

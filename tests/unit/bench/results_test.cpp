@@ -27,9 +27,9 @@ TEST(Sample, DoesNotCountWhenTheMachineMovedOrItFailed) {
   Sample sample;
   sample.value = 5;
   sample.line_before_ns = 100;
-  sample.line_after_ns = 120;
+  sample.line_after_ns = 155;
   EXPECT_TRUE(sample.counts());
-  sample.line_after_ns = 130;
+  sample.line_after_ns = 165;
   EXPECT_FALSE(sample.counts());
   sample.line_after_ns = 100;
   sample.failed = "why";
