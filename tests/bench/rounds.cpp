@@ -69,6 +69,17 @@ void Rounds::run(int count) {
       each.samples.push_back(sample);
     }
   }
+  shortest_line_ns_ = shortest_line_ns();
+}
+
+double Rounds::shortest_line_ns() const noexcept {
+  double shortest = 0;
+  for (const Series& each : subjects_) {
+    for (const Sample& sample : each.samples) {
+      if (sample.steady() && (shortest == 0 || sample.line_ns() < shortest)) shortest = sample.line_ns();
+    }
+  }
+  return shortest;
 }
 
 /// The best figure of a peer of this series in that round; 0 when there is none or the machine changed meanwhile.
@@ -79,7 +90,7 @@ double Rounds::best_peer(const Series& series, std::size_t round) const {
   for (const Series& each : subjects_) {
     if (!each.subject.is_peer || each.subject.group != series.subject.group) continue;
     const Sample& theirs = each.samples[round];
-    if (!theirs.steady() || theirs.regime() != own.regime()) return 0;
+    if (!theirs.steady() || regime_of(theirs) != regime_of(own)) return 0;
     const bool better =
         series.subject.unit == Unit::round_trip_ns ? theirs.measured.value < best : theirs.measured.value > best;
     if (best == 0 || better) best = theirs.measured.value;
@@ -92,7 +103,7 @@ Rounds::Summary Rounds::summarize(const Series& series, Regime regime) const {
   std::vector<double> values, lines, limits, of_limit, peers, p50, p99, p999;
   for (std::size_t round = 0; round < series.samples.size(); ++round) {
     const Sample& sample = series.samples[round];
-    if (!sample.steady() || sample.regime() != regime) continue;
+    if (!sample.steady() || regime_of(sample) != regime) continue;
     values.push_back(sample.measured.value);
     lines.push_back(sample.line_ns());
     if (sample.limit > 0) {
@@ -159,7 +170,9 @@ std::string Rounds::table() const {
     if (!any) text += each.subject.name + ": no round in which the machine held still\n";
   }
   text +=
-      "line: a cache line there and back, the floor of a round trip. ratio: to the limit of the same round. best peer: "
+      "line: a cache line there and back, the floor of a round trip. near: the line took no more than 1.7 times the "
+      "shortest "
+      "of this run, far: more. ratio: to the limit of the same round. best peer: "
       "how many times better than it.\n";
   return text;
 }
@@ -192,7 +205,7 @@ std::string Rounds::json(const std::string& benchmark) const {
               ",\"ratio\":" + number(ratio) + ",\"limit\":" + number(sample.limit) +
               ",\"line_before_ns\":" + number(sample.line_before_ns) +
               ",\"line_after_ns\":" + number(sample.line_after_ns) + ",\"regime\":\"" +
-              (sample.steady() ? name_of(sample.regime()) : "moved") + "\"";
+              (sample.steady() ? name_of(regime_of(sample)) : "moved") + "\"";
       if (const auto& latency = sample.measured.latency; latency.count != 0) {
         text += ",\"p50_ns\":" + std::to_string(latency.p50_ns) + ",\"p99_ns\":" + std::to_string(latency.p99_ns) +
                 ",\"p999_ns\":" + std::to_string(latency.p999_ns) + ",\"max_ns\":" + std::to_string(latency.max_ns);

@@ -3,8 +3,9 @@
 //
 // A hypervisor moves cores about, and absolute figures with them, by 4x within seconds. So the limit, a cache line
 // there and back between two processes, is measured right before and right after every single measurement; what was
-// measured while it changed is left out, and ratios are taken within a round. A line that takes less than kNearNs tells
-// that the cores share a cache (near), more that they do not (far); the two are never mixed in one median.
+// measured while it changed is left out, and ratios are taken within a round. Which regime a round belongs to, its line
+// says beside the shortest one of the whole run, whatever that is on this machine: within kNearFactor of it is near,
+// the rest far. The two are never mixed in one median, and the table prints the line of each.
 #include <chrono>
 #include <functional>
 #include <string>
@@ -15,7 +16,8 @@
 
 namespace cdmf::bench {
 
-inline constexpr double kNearNs = 250;
+// Between what cores of one cluster differ by (up to 1.4) and the next level (4 and more: 115 and 520 ns on an EPYC).
+inline constexpr double kNearFactor = 1.7;
 enum class Regime { near, far };
 
 /// What one measurement found.
@@ -67,7 +69,6 @@ class Rounds {
 
     [[nodiscard]] bool steady() const noexcept;
     [[nodiscard]] double line_ns() const noexcept { return (line_before_ns + line_after_ns) / 2; }
-    [[nodiscard]] Regime regime() const noexcept { return line_ns() < kNearNs ? Regime::near : Regime::far; }
   };
   struct Series {
     Subject subject;
@@ -75,11 +76,17 @@ class Rounds {
   };
   struct Summary;
 
+  /// Of all that was measured while the machine held still.
+  [[nodiscard]] double shortest_line_ns() const noexcept;
+  [[nodiscard]] Regime regime_of(const Sample& sample) const noexcept {
+    return sample.line_ns() <= kNearFactor * shortest_line_ns_ ? Regime::near : Regime::far;
+  }
   [[nodiscard]] Summary summarize(const Series& series, Regime regime) const;
   [[nodiscard]] double best_peer(const Series& series, std::size_t round) const;
 
   const ipc::cli::CpuPair cpus_;
   std::vector<Series> subjects_;
+  double shortest_line_ns_ = 0;  // Known when run() has returned.
 };
 
 }  // namespace cdmf::bench
