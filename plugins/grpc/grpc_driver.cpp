@@ -75,7 +75,7 @@ cdmf_status GrpcDriver::open(ErrorText& error) {
   }
   {
     const std::lock_guard lock(mutex_);
-    engine->pump = std::make_unique<Pump>(*engine->queue, &complete);
+    engine->pump = std::make_unique<Pump>(*engine->queue, &complete, options_.spin_budget);
     pump_ = engine->pump.get();
     engine_ = std::move(engine);
     alarm_ = std::move(alarm);
@@ -150,7 +150,7 @@ cdmf_status GrpcDriver::attach(std::uint64_t deadline, cdmf_peer& peer, ErrorTex
   agreed_frame_size_max_ = link->frame_size_max();
   const std::lock_guard lock(mutex_);
   engine_->links.emplace(peer, std::move(link));
-  alarm_->ring();
+  receivable();
   return CDMF_OK;
 }
 
@@ -211,6 +211,7 @@ void GrpcDriver::complete(void* tag, bool ok) {
 }
 
 void GrpcDriver::receivable() {
+  news_ = true;
   if (alarm_->ring()) pump_->woken();
 }
 
@@ -413,13 +414,16 @@ void GrpcDriver::unhold(std::uint64_t held) {
 
 cdmf_status GrpcDriver::await_messages(std::uint64_t deadline) {
   if (alarm_ == nullptr) return CDMF_NOT_INITIALIZED;
-  const auto come = [this] {
-    const std::lock_guard lock(mutex_);
-    return any_receivable();
-  };
   alarm_->disarm();
-  pump_->drive(deadline, [&] { return come() || interrupts_.load() != interrupts_seen_receiving_; });
-  if (interrupts_.load() == interrupts_seen_receiving_ && come()) return CDMF_OK;
+  bool come = false;
+  news_ = true;  // What was there before the last burst ended may be there still.
+  pump_->drive(deadline, [&] {
+    if (interrupts_.load() != interrupts_seen_receiving_) return true;
+    if (!news_.load(std::memory_order_relaxed) || !news_.exchange(false)) return false;
+    const std::lock_guard lock(mutex_);
+    return come = any_receivable();
+  });
+  if (come) return CDMF_OK;
   for (;;) {
     const bool ready = arm() == CDMF_READY;
     // After arm(), which empties the descriptor: an interrupt() before that is seen here, a later one ends poll().

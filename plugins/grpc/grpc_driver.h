@@ -104,6 +104,8 @@ class GrpcDriver final : public Driver, private LinkEvents {
   std::atomic<std::uint64_t> interrupts_{0};
   std::atomic<std::uint64_t> interrupts_seen_sending_{0};
 
+  std::atomic<bool> news_{false};  // receivable() was called since the receiver, waiting, has looked at the links.
+
   // The receiver's own.
   std::uint64_t interrupts_seen_receiving_ = 0;
   std::uint64_t bursts_ = 0;

@@ -131,6 +131,7 @@ class Link : public std::enable_shared_from_this<Link> {
     std::uint64_t frames_committed = 0;
   };
 
+  [[nodiscard]] cdmf_status can_send() const noexcept;
   void note_identity(const grpc::AuthContext& authentication);
   [[nodiscard]] void* post(Op op);
   [[nodiscard]] bool under_way(Op op) const noexcept { return under_way_[static_cast<unsigned>(op)] != nullptr; }
@@ -142,6 +143,7 @@ class Link : public std::enable_shared_from_this<Link> {
   void try_cancel();
   void remote_end(cdmf_status reason);
   void take_message();
+  [[nodiscard]] bool take_record(cdmf_view& view, std::shared_ptr<Block>& block);
   void on_start(bool ok);
   [[nodiscard]] cdmf_status status_of_failure() const;
   [[nodiscard]] bool is_over() const noexcept;
@@ -200,7 +202,6 @@ class Link : public std::enable_shared_from_this<Link> {
   bool broken_ = false;       // Writing failed.
   bool finish_told_ = false;
   cdmf_status ended_ = CDMF_OK;
-  bool by_this_side_ = false;
   std::uint64_t lost_ = 0;
   const char* problem_ = "";
 };

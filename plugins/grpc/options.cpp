@@ -97,6 +97,7 @@ Options::Options(const DriverConfig& config)
       tls_refresh(config.number("tls_refresh")),
       keepalive_interval(config.number("keepalive_interval")),
       keepalive_timeout(config.number("keepalive_timeout")),
+      spin_budget(config.number("spin_budget")),
       linger(config.number("linger")) {
   const bool any_tls = !tls_ca.empty() || !tls_cert.empty() || !tls_key.empty() || !tls_server_name.empty();
   const bool remote_allowed = config.number("allow_remote_insecure") != 0;

@@ -47,6 +47,9 @@ inline constexpr cdmf_property kProperties[] = {
                       "ask down to every second."),
     duration_property("keepalive_timeout", "10s", "100ms", "1h",
                       "A peer that gives no sign for so long after it was asked has died."),
+    duration_property("spin_budget", "100us", "0", "10ms",
+                      "Longest time that a receiver which gets messages in quick succession looks for the next one "
+                      "before it sleeps; less when that does not pay. 0: it sleeps at once."),
     duration_property("linger", "1s", "0", "60s",
                       "How long closing waits, in all, for peers to take what was accepted for them."),
 };
@@ -89,6 +92,7 @@ struct Options {
   std::chrono::nanoseconds tls_refresh;
   std::chrono::nanoseconds keepalive_interval;
   std::chrono::nanoseconds keepalive_timeout;
+  std::chrono::nanoseconds spin_budget;
   std::chrono::nanoseconds linger;
 };
 

@@ -1,13 +1,19 @@
 #include "pump.h"
 
+#include <sched.h>
+
 #include <algorithm>
+#include <utility>
 
 #include "ipc/driver.h"
 
 namespace cdmf::ipc::grpc_transport {
 
-Pump::Pump(grpc::CompletionQueue& queue, Complete complete)
-    : queue_(queue), complete_(complete), thread_([this] { run(); }) {}
+Pump::Pump(grpc::CompletionQueue& queue, Complete complete, std::chrono::nanoseconds spin_max)
+    : queue_(queue),
+      complete_(complete),
+      budget_(static_cast<std::uint64_t>(spin_max.count())),
+      thread_([this] { run(); }) {}
 
 void Pump::run() {
   void* tag = nullptr;
@@ -36,22 +42,37 @@ void Pump::drive(std::uint64_t deadline, const std::function<bool()>& ready) {
     ++turns_;
   }
   bool idle = false;
+  std::uint64_t now = monotonic_now_ns();
+  const std::uint64_t awake_until = std::min(deadline, now + budget_.next());
+  bool spins = now < awake_until;
   while (!idle && !ready()) {
-    const std::uint64_t now = monotonic_now_ns();
-    const auto wait =
-        std::min<std::uint64_t>(std::chrono::nanoseconds(kHot).count(), deadline - std::min(now, deadline));
-    void* tag = nullptr;
-    bool ok = false;
-    const auto status = queue_.AsyncNext(&tag, &ok, std::chrono::system_clock::now() + std::chrono::nanoseconds(wait));
-    if (status == grpc::CompletionQueue::GOT_EVENT) complete_(tag, ok);
-    idle = status != grpc::CompletionQueue::GOT_EVENT;
+    now = monotonic_now_ns();
+    if (spins && now < awake_until) {
+      if (!next_event(0)) sched_yield();  // Whoever has to bring it may need this CPU.
+      continue;
+    }
+    if (std::exchange(spins, false)) budget_.wasted();
+    const std::uint64_t hot_ns = std::chrono::nanoseconds(kHot).count();
+    idle = !next_event(std::min(hot_ns, deadline - std::min(now, deadline)));
   }
+  if (spins) budget_.paid();
   const std::lock_guard lock(mutex_);
   driving_ = false;
   ++turns_;
   if (!idle) return;
   go_on_ = true;
   changed_.notify_one();
+}
+
+/// Handles one event, waiting for it that long. False: none came.
+bool Pump::next_event(std::uint64_t wait_ns) {
+  const auto until = wait_ns == 0 ? std::chrono::system_clock::time_point{}  // Past whatever the clock says.
+                                  : std::chrono::system_clock::now() + std::chrono::nanoseconds(wait_ns);
+  void* tag = nullptr;
+  bool ok = false;
+  if (queue_.AsyncNext(&tag, &ok, until) != grpc::CompletionQueue::GOT_EVENT) return false;
+  complete_(tag, ok);
+  return true;
 }
 
 void Pump::go_on() {

@@ -4,7 +4,8 @@
 // A thread of its own does, so that links make progress whatever the program does. But a message that this thread takes
 // reaches the receiver by a second wake-up, which costs as much as the first. So when the thread has woken a receiver
 // that waits in await_messages(), it steps aside and the receiver drives the queue itself as long as something comes
-// every kHot. Whenever the receiver is away for kAway, sleeps for longer, or a sender waits, the thread goes on.
+// every kHot, looking without sleeping as far as its SpinBudget goes. Whenever the receiver is away for kAway, sleeps
+// for longer, or a sender waits, the thread goes on.
 #include <grpcpp/completion_queue.h>
 
 #include <atomic>
@@ -15,6 +16,8 @@
 #include <mutex>
 #include <thread>
 
+#include "spin_budget.h"
+
 namespace cdmf::ipc::grpc_transport {
 
 class Pump {
@@ -24,7 +27,7 @@ class Pump {
 
   /// complete  What to do with an event: called by whoever drives, one at a time.
   using Complete = void (*)(void* tag, bool ok);
-  Pump(grpc::CompletionQueue& queue, Complete complete);
+  Pump(grpc::CompletionQueue& queue, Complete complete, std::chrono::nanoseconds spin_max);
 
   /// Drives the queue until ready(), the deadline, or nothing came for kHot; not at all while the thread does.
   /// [receiver, without locks]
@@ -46,9 +49,11 @@ class Pump {
  private:
   void run();
   void stand_aside();
+  [[nodiscard]] bool next_event(std::uint64_t wait_ns);
 
   grpc::CompletionQueue& queue_;
   const Complete complete_;
+  SpinBudget budget_;  // The receiver's.
   std::atomic<bool> receiver_sleeps_{false};
   std::atomic<bool> step_aside_{false};
 

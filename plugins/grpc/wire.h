@@ -38,6 +38,12 @@ struct RecordHeader {
 };
 static_assert(std::is_trivially_copyable_v<RecordHeader> && sizeof(RecordHeader) == CDMF_FRAME_ALIGNMENT);
 
+/// A status that the peer has sent.
+[[nodiscard]] constexpr cdmf_status known_reason(std::uint64_t reason) noexcept {
+  return reason >= CDMF_NOT_INITIALIZED && reason <= CDMF_INTERNAL_ERROR ? static_cast<cdmf_status>(reason)
+                                                                         : CDMF_CONNECTION_CLOSED;
+}
+
 /// Bytes that a record with that content takes.
 [[nodiscard]] constexpr std::size_t record_bytes(std::size_t content) noexcept {
   return (sizeof(RecordHeader) + content + CDMF_FRAME_ALIGNMENT - 1) / CDMF_FRAME_ALIGNMENT * CDMF_FRAME_ALIGNMENT;
