@@ -1,4 +1,5 @@
 // `cdmf run` with routes: real hosts between a client and a server of this process, killed, stopped and led in circles.
+// CDMF_TEST_NAMESPACES: the hosts are in network namespaces of their own.
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <unistd.h>
@@ -7,7 +8,9 @@
 #include <array>
 #include <atomic>
 #include <cstdlib>
+#include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -16,6 +19,7 @@
 #include "ipc/router.h"
 #include "ipc/service_proxy.h"
 #include "ipc/service_stub.h"
+#include "namespaces.h"
 #include "program.h"
 #include "support/eventually.h"
 
@@ -69,7 +73,14 @@ class OneHost : public ::testing::Test {
 /// shm -> host A -> middle -> host B -> unix_socket: what carries the middle differs.
 class Routes : public OneHost, public ::testing::WithParamInterface<const char*> {
  protected:
-  Routes() {
+  static void SetUpTestSuite() {
+    if (std::getenv("CDMF_TEST_NAMESPACES") != nullptr) namespaces_ = std::make_unique<Namespaces>();
+  }
+  static void TearDownTestSuite() { namespaces_.reset(); }
+
+  void SetUp() override {
+    if (namespaces_ != nullptr && !namespaces_->exist())
+      GTEST_SKIP() << "no network namespaces: needs root, `ip`, veth";
     if (std::string(GetParam()) != "grpc") return;
     const std::string command = std::string(std::getenv("CDMF_MAKE_CERTIFICATES")) + " '" + folder_.path("tls") + "'";
     EXPECT_EQ(std::system(command.c_str()), 0);
@@ -79,8 +90,19 @@ class Routes : public OneHost, public ::testing::WithParamInterface<const char*>
     if (std::string(GetParam()) != "grpc") return entry("middle", GetParam());
     const auto file = [&](const char* end) { return folder_.path(std::string("tls/") + side + end); };
     return entry("middle", "grpc",
-                 ", grpc: { tls_ca: " + folder_.path("tls/ca.pem") + ", tls_cert: " + file(".pem") +
-                     ", tls_key: " + file(".key") + " }");
+                 ", grpc: { " + (namespaces_ == nullptr ? "" : between_machines(side)) + "tls_ca: " +
+                     folder_.path("tls/ca.pem") + ", tls_cert: " + file(".pem") + ", tls_key: " + file(".key") + " }");
+  }
+  static std::string between_machines(const std::string& side) {
+    const std::string address = "address: \"" + Namespaces::address(1) + ":7443\", ";
+    return side == "client" ? address + "tls_server_name: localhost, " : address;
+  }
+  /// Host A is on one machine and host B on the other, if there are two.
+  std::unique_ptr<Program> start(const char* name, const std::string& file) {
+    if (namespaces_ == nullptr) return OneHost::start(name, file);
+    const Namespaces::Visit there(*namespaces_, name[0] - 'a');
+    EXPECT_TRUE(there.arrived());
+    return OneHost::start(name, file);
   }
   std::string file_a(const std::string& options) const {
     return folder_.write("a.yaml", "version: 1\ntransports:\n" + entry("front", "shm") + middle("client") +
@@ -90,6 +112,8 @@ class Routes : public OneHost, public ::testing::WithParamInterface<const char*>
     return folder_.write("b.yaml", "version: 1\ntransports:\n" + middle("server") + entry("back", "unix_socket") +
                                        "routes:\n  - { from: middle, to: back" + options + " }\n");
   }
+
+  static inline std::unique_ptr<Namespaces> namespaces_;
 };
 
 TEST_P(Routes, CallsGoThereAndTheirAnswersFindBackOverTwoHosts) {
@@ -369,6 +393,40 @@ TEST_P(Routes, BothWaysCarriesEventsBack) {
   EXPECT_TRUE(eventually([&] { return all([&](const Listener& each) { return each.last == sent; }); }))
       << listeners[0].last << " and " << listeners[1].last << " of " << sent;
   EXPECT_TRUE(all([](const Listener& each) { return !each.missed; }));
+}
+
+TEST_P(Routes, AClientThatDoesNotTakeItsEventsKeepsNothingBackThatOthersWereGivenBefore) {
+  const std::string a = file_a(", both_ways: true");
+  const std::string b = file_b(", both_ways: true");
+  const auto server = make(b, "back", Role::SERVER);
+  open(*server);
+  const auto host_b = start("b", b);
+  const auto host_a = start("a", a);
+  std::atomic<std::uint64_t> quick_has{0};
+  std::atomic<bool> slow_is_here{false};
+  std::atomic<bool> go_on{false};
+  const auto quick = make(a, "front", Role::CLIENT);
+  quick->setViewCallback([&](const MessageView&) { ++quick_has; });
+  open(*quick);
+  ASSERT_TRUE(eventually([&] { return server->getPeers().size() == 1; }));
+  ASSERT_TRUE(eventually([&] { return send_order(*server, 1).success() && quick_has != 0; }));
+  const auto slow = make(a, "front", Role::CLIENT);  // Known to the host behind the other one.
+  slow->setViewCallback([&](const MessageView&) {
+    slow_is_here = true;
+    while (!go_on) std::this_thread::sleep_for(1ms);
+  });
+  const std::unique_ptr<void, std::function<void(void*)>> in_the_end(&go_on, [&](void*) { go_on = true; });
+  open(*slow);
+  ASSERT_TRUE(eventually([&] { return send_order(*server, 1).success() && slow_is_here; }));
+  while (send_order(*server, 699, 500ms).success()) continue;  // Everything on the way is full now.
+  ServiceProxy asks(make(a, "front", Role::CLIENT));
+  ASSERT_TRUE(asks.start().success());
+  const std::string key = "\"forwarded_back\":";
+  const std::string json = routes_of(asks).value;
+  ASSERT_TRUE(contains(json, "\"waiting\":true")) << json;
+  // All that were given to both, and the one that waits for the slow client.
+  const std::uint64_t whole = std::stoull(json.substr(json.find(key) + key.size()));
+  EXPECT_TRUE(eventually([&] { return quick_has == whole + 1; })) << quick_has << " of " << whole << " + 1";
 }
 
 TEST_P(Routes, WhatNoRouteMatchesIsCountedAndACallerIsTold) {

@@ -1,10 +1,9 @@
 #include "route/port.h"
 
-#include <time.h>
-
 #include <algorithm>
 #include <chrono>
 
+#include "coarse_clock.h"
 #include "config/text_check.h"
 #include "ipc/driver.h"
 #include "ipc/router.h"
@@ -20,12 +19,6 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr auto kLook = 100ms;  // How long a waiting thread goes without a look at Shared::stopping.
 constexpr std::uint64_t kRequestLifeNs = 60'000'000'000;  // Of a request that does not say how long it waits.
 constexpr std::string_view kRoutes = "cdmf.routes";
-
-std::uint64_t coarse_now_ns() noexcept {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
-}
 
 bool wants_answer(const MessageView& message) noexcept {
   return message.type == MessageType::REQUEST && (message.flags & rpc::kOneWay) == 0;
@@ -200,6 +193,7 @@ Port::Passed Port::pass(const Way& way, MessageView& message) {
       shared_.log(LogLevel::warning, way.entry->place + ": '" + way.to->name_ + "' is down; messages wait");
     }
     result = Passed::stopping;
+    flush_what_was_sent();  // Nothing waits with this message that need not.
     if (!way.to->wait_for_peer()) break;
     if (deadline_ns_ != 0) {
       const std::uint64_t now = coarse_now_ns();
@@ -241,15 +235,14 @@ Port::Passed Port::pass_request(const Way& way, MessageView& message, const std:
   MessageView asked = message;
   asked.id = *number;
   const Passed passed = pass_to(way, peer, asked);
-  if (passed != Passed::yes) (void)way.to->return_paths_.take(*number, peer);
+  // When the path is gone, the end of that link has been told already, and to the one who asked, too.
+  if (passed != Passed::yes && !way.to->return_paths_.take(*number, peer)) return Passed::yes;
   return passed;
 }
 
 Port::Passed Port::pass_to(const Way& way, PeerId peer, const MessageView& message) {
-  SendOptions options{.peer = peer, .flush = false};
+  SendOptions options{.peer = peer, .timeout = 0ns, .flush = false};
   const WhenDown when = way.entry->when_down;
-  if (when == WhenDown::BLOCK) options.timeout = kLook;
-  if (when == WhenDown::DROP_NEWEST_COUNTED) options.timeout = 0ns;
   bool waited = false;
   Passed result = Passed::stopping;
   const bool counts = !wants_answer(message);
@@ -262,12 +255,17 @@ Port::Passed Port::pass_to(const Way& way, PeerId peer, const MessageView& messa
     } else if (sent.error == TransportError::BUFFER_FULL || sent.error == TransportError::TIMEOUT ||
                sent.error == TransportError::RESOURCE_EXHAUSTED) {
       result = Passed::full;
-      if (when == WhenDown::BLOCK) {
-        if (!std::exchange(waited, true)) ++way.counters->waiting;
-        if (sent.error == TransportError::RESOURCE_EXHAUSTED) std::this_thread::sleep_for(1ms);
-        result = deadline_ns_ != 0 && coarse_now_ns() >= deadline_ns_ ? Passed::too_late : Passed::stopping;
-        if (result == Passed::stopping && !shared_.stopping) continue;
+      if (when == WhenDown::DROP_NEWEST_COUNTED || (when == WhenDown::FAIL && waited)) break;
+      if (!std::exchange(waited, true)) {
+        ++way.counters->waiting;
+        flush_what_was_sent();    // Who is not full need not wait for who is.
+        options.timeout.reset();  // The transport's send_timeout.
+        if (when == WhenDown::BLOCK) options.timeout = kLook;
+        continue;
       }
+      if (sent.error == TransportError::RESOURCE_EXHAUSTED) std::this_thread::sleep_for(1ms);
+      result = deadline_ns_ != 0 && coarse_now_ns() >= deadline_ns_ ? Passed::too_late : Passed::stopping;
+      if (result == Passed::stopping && !shared_.stopping) continue;
     } else if (sent.error == TransportError::BUFFER_OVERFLOW) {
       result = Passed::too_large;
     } else if (sent.error == TransportError::UNSUPPORTED) {
