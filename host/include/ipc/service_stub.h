@@ -72,6 +72,9 @@ class IncomingCall {
   [[nodiscard]] std::span<const std::byte> payload() const noexcept { return request_.payload; }
   [[nodiscard]] std::string_view text() const noexcept { return request_.text(); }
   [[nodiscard]] PeerId peer() const noexcept { return request_.peer; }
+  /// Who that is, as far as the transport has verified it: with TLS the subject of its certificate. Empty: not known,
+  /// or the peer has left.
+  [[nodiscard]] std::string identity() const;
   [[nodiscard]] bool one_way() const noexcept;  ///< nobody waits for an answer
   /// How long the caller still waits, counted from the arrival of the request: its way here is not seen. 0: no longer.
   /// nanoseconds::max(): it did not say.

@@ -1,13 +1,12 @@
 #include "rpc/proxy_core.h"
 
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 
 #include "ipc/driver.h"
+#include "rpc/refused.h"
 #include "rpc/reply_path.h"
 #include "rpc/wire.h"
 
@@ -18,18 +17,9 @@ using namespace std::chrono_literals;
 using std::chrono::nanoseconds;
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
-constexpr nanoseconds kTick = 5ms;  // How exactly the deadlines of asynchronous calls are kept.
-constexpr nanoseconds kDoze = 1s;   // Between looks of a timer with nothing to do.
-constexpr int kLooks = 64;          // At the transport, before a clock is read and a wait is set up.
+constexpr int kLooks = 64;  // At the transport, before a clock is read and a wait is set up.
 
 std::uint64_t count_of(nanoseconds duration) noexcept { return static_cast<std::uint64_t>(duration.count()); }
-
-/// Cheaper than an exact reading, and behind it by some milliseconds.
-std::uint64_t coarse_now_ns() noexcept {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
-}
 
 std::uint64_t later(std::uint64_t now_ns, nanoseconds timeout) noexcept {
   const std::uint64_t wait = count_of(timeout);
@@ -39,39 +29,6 @@ std::uint64_t later(std::uint64_t now_ns, nanoseconds timeout) noexcept {
 nanoseconds until(std::uint64_t deadline_ns, std::uint64_t now_ns) noexcept {
   if (deadline_ns <= now_ns) return 0ns;
   return nanoseconds(static_cast<std::int64_t>(std::min<std::uint64_t>(deadline_ns - now_ns, 1ull << 62)));
-}
-
-/// What an ERROR message says. Its text lies in the message.
-CallReply refused(const MessageView& message) noexcept {
-  const std::string_view text = message.text();
-  switch (static_cast<Refusal>(message.flags)) {
-    case Refusal::APPLICATION: {
-      std::uint32_t code = 0;
-      if (text.size() < sizeof code) {
-        return {CallStatus::APPLICATION_ERROR, TransportError::INVALID_MESSAGE, 0, "the error has no code", {}};
-      }
-      std::memcpy(&code, text.data(), sizeof code);
-      return {CallStatus::APPLICATION_ERROR, TransportError::SUCCESS, code, text.substr(sizeof code), {}};
-    }
-    case Refusal::NO_SUCH_METHOD:
-      return {CallStatus::NOT_SENT, TransportError::UNSUPPORTED, 0, text, {}};
-    case Refusal::OVERLOADED:
-      return {CallStatus::NOT_SENT, TransportError::RESOURCE_EXHAUSTED, 0, text, {}};
-    case Refusal::MALFORMED_REQUEST:
-      return {CallStatus::NOT_SENT, TransportError::INVALID_MESSAGE, 0, text, {}};
-    case Refusal::DEADLINE_PASSED:
-      return {CallStatus::NOT_SENT, TransportError::TIMEOUT, 0, text, {}};
-    case Refusal::STOPPING:
-      return {CallStatus::NOT_SENT, TransportError::CONNECTION_CLOSED, 0, text, {}};
-    case Refusal::UNREACHABLE:
-      return {CallStatus::NOT_SENT, TransportError::NOT_CONNECTED, 0, text, {}};
-    case Refusal::TOO_LARGE:
-      return {CallStatus::NOT_SENT, TransportError::BUFFER_OVERFLOW, 0, text, {}};
-    case Refusal::LOST:
-      return {CallStatus::UNKNOWN, TransportError::PEER_DIED, 0, text, {}};
-  }
-  // Of a newer stub: whether a handler has run is not known.
-  return {CallStatus::UNKNOWN, TransportError::PROTOCOL_ERROR, 0, "the server answered with an unknown refusal", {}};
 }
 
 }  // namespace
@@ -269,7 +226,7 @@ void ProxyCore::receive_until(Waiter& waiter, CallId id, nanoseconds timeout, st
     const std::uint64_t now = monotonic_now_ns();
     if (now >= deadline_ns) return give_up(waiter, id, TransportError::TIMEOUT, "no answer in time");
     nanoseconds wait = until(deadline_ns, now);
-    if (async_used_.load(kRelaxed)) wait = std::min(wait, kTick);
+    if (async_used_.load(kRelaxed)) wait = std::min(wait, kDeadlineTick);
     const TransportResult<> waited = transport_.await(wait);
     receive(1);
     expire_if_due();
@@ -372,7 +329,8 @@ TransportResult<> ProxyCore::await(nanoseconds timeout) {
     std::this_thread::sleep_for(std::min<nanoseconds>(timeout, 1ms));
     return TransportError::TIMEOUT;
   }
-  const TransportResult<> waited = transport_.await(async_used_.load(kRelaxed) ? std::min(timeout, kTick) : timeout);
+  const TransportResult<> waited =
+      transport_.await(async_used_.load(kRelaxed) ? std::min(timeout, kDeadlineTick) : timeout);
   if (polled_ && !exclusive_) turn_.pass();
   return waited;
 }
@@ -457,67 +415,6 @@ void ProxyCore::count(const CallReply& reply) noexcept {
   }
   if (reply.error == TransportError::TIMEOUT || reply.error == TransportError::BUFFER_FULL) {
     timeouts_.add(exclusive_);
-  }
-}
-
-// ---- Deadlines of asynchronous calls
-// ----------------------------------------------------------------------------------
-
-void ProxyCore::expire(std::uint64_t now_ns) {
-  pending_.take_expired(now_ns, [this](Call& call) {
-    finish(call, {CallStatus::UNKNOWN, TransportError::TIMEOUT, 0, "no answer in time", {}});
-  });
-}
-
-/// With the turn.
-void ProxyCore::expire_if_due() {
-  if (!async_used_.load(kRelaxed)) return;
-  const std::uint64_t now = coarse_now_ns();
-  if (now - last_expiry_ns_ < count_of(kTick)) return;
-  last_expiry_ns_ = now;
-  expire(monotonic_now_ns());
-}
-
-/// The timer looks every kTick while calls are in flight. One that falls asleep just when a call is made is woken by
-/// nobody, and finds it at its next look: that deadline is kept kDoze late.
-void ProxyCore::wake_timer() {
-  const std::lock_guard lock(timer_mutex_);
-  if (timer_ending_) return;
-  timer_dozes_.store(false, kRelaxed);
-  if (timer_.joinable()) {
-    timer_changed_.notify_one();
-  } else {
-    timer_ = std::thread([self = shared_from_this()] { self->timer_loop(); });
-  }
-}
-
-void ProxyCore::timer_loop() {
-  const Visit visit(*this);
-  std::unique_lock lock(timer_mutex_);
-  std::uint64_t idle_since = monotonic_now_ns();
-  while (!timer_ending_) {
-    timer_changed_.wait_for(lock, timer_dozes_.load(kRelaxed) ? kDoze : kTick);
-    if (timer_ending_) return;
-    lock.unlock();
-    const std::uint64_t now = monotonic_now_ns();
-    expire(now);
-    if (pending_.in_flight() > 0) idle_since = now;
-    lock.lock();
-    timer_dozes_.store(now - idle_since > count_of(kDoze), kRelaxed);
-  }
-}
-
-void ProxyCore::end_timer() {
-  {
-    const std::lock_guard lock(timer_mutex_);
-    timer_ending_ = true;
-    timer_changed_.notify_one();
-  }
-  if (!timer_.joinable()) return;
-  if (timer_.get_id() == std::this_thread::get_id()) {
-    timer_.detach();  // A callback that it runs stops the proxy; it keeps the core and leaves.
-  } else {
-    timer_.join();
   }
 }
 

@@ -20,6 +20,9 @@
 
 namespace cdmf::ipc::rpc {
 
+/// How exactly the deadlines of asynchronous calls are kept.
+inline constexpr std::chrono::nanoseconds kDeadlineTick = std::chrono::milliseconds(5);
+
 class ProxyCore : public std::enable_shared_from_this<ProxyCore> {
  public:
   ProxyCore(std::unique_ptr<Transport> owned, Transport& transport, ProxyOptions options);

@@ -13,10 +13,17 @@ std::shared_ptr<rpc::ProxyCore> make_core(std::unique_ptr<Transport> owned, Tran
   return core;
 }
 
-/// Another thread may run a callback, which may destroy the proxy, before this call of it is over.
-std::shared_ptr<rpc::ProxyCore> kept(const std::shared_ptr<rpc::ProxyCore>& core) {
-  return core->exclusive() ? nullptr : core;
-}
+/// The core for one call of it: another thread may run a callback, which may destroy the proxy, before that is over.
+class Kept {
+ public:
+  explicit Kept(const std::shared_ptr<rpc::ProxyCore>& core) noexcept
+      : core_(core.get()), kept_(core->exclusive() ? nullptr : core) {}
+  rpc::ProxyCore* operator->() const noexcept { return core_; }
+
+ private:
+  rpc::ProxyCore* core_;
+  std::shared_ptr<rpc::ProxyCore> kept_;
+};
 
 }  // namespace
 
@@ -44,7 +51,7 @@ ServiceProxy::~ServiceProxy() {
   rpc::Inside::keep(core_);
 }
 
-TransportResult<> ServiceProxy::start() { return core_->start(); }
+TransportResult<> ServiceProxy::start() { return Kept(core_)->start(); }
 
 CallResult<> ServiceProxy::call(std::string_view method, PayloadView request, CallOptions options) {
   std::vector<std::byte> reply;
@@ -56,9 +63,7 @@ CallResult<> ServiceProxy::call(std::string_view method, PayloadView request, Ca
 
 CallResult<void> ServiceProxy::call_and_read(std::string_view method, std::span<const std::byte> request, Reader reader,
                                              const CallOptions& options) {
-  rpc::ProxyCore& core = *core_;
-  const auto keep = kept(core_);
-  return core.call(method, request, reader, options);
+  return Kept(core_)->call(method, request, reader, options);
 }
 
 CallReply ServiceProxy::malformed(std::span<const std::byte>) noexcept {
@@ -71,31 +76,23 @@ CallReply ServiceProxy::malformed(std::span<const std::byte>) noexcept {
 
 CallId ServiceProxy::callAsync(std::string_view method, PayloadView request, CallCallback callback,
                                CallOptions options) {
-  rpc::ProxyCore& core = *core_;
-  const auto keep = kept(core_);
-  return core.call_async(method, request.bytes(), std::move(callback), options);
+  return Kept(core_)->call_async(method, request.bytes(), std::move(callback), options);
 }
 
 std::future<CallResult<>> ServiceProxy::callAsync(std::string_view method, PayloadView request, CallOptions options) {
   return callAsync<std::vector<std::byte>>(method, request.bytes(), options);
 }
 
-bool ServiceProxy::cancel(CallId id) { return core_->cancel(id); }
+bool ServiceProxy::cancel(CallId id) { return Kept(core_)->cancel(id); }
 
 TransportResult<> ServiceProxy::callOneWay(std::string_view method, PayloadView request, CallOptions options) {
-  return core_->call_one_way(method, request.bytes(), options);
+  return Kept(core_)->call_one_way(method, request.bytes(), options);
 }
 
-TransportResult<> ServiceProxy::flush() { return core_->transport().flush(); }
-std::size_t ServiceProxy::poll(std::size_t limit) {
-  rpc::ProxyCore& core = *core_;
-  const auto keep = kept(core_);
-  return core.poll(limit);
-}
-TransportResult<> ServiceProxy::await(std::chrono::nanoseconds timeout) {
-  return std::shared_ptr(core_)->await(timeout);
-}
-void ServiceProxy::stop() { core_->stop(); }
+TransportResult<> ServiceProxy::flush() { return Kept(core_)->transport().flush(); }
+std::size_t ServiceProxy::poll(std::size_t limit) { return Kept(core_)->poll(limit); }
+TransportResult<> ServiceProxy::await(std::chrono::nanoseconds timeout) { return Kept(core_)->await(timeout); }
+void ServiceProxy::stop() { Kept(core_)->stop(); }
 ProxyStats ServiceProxy::getStats() const { return core_->stats(); }
 Transport& ServiceProxy::transport() const noexcept { return core_->transport(); }
 

@@ -25,6 +25,8 @@ IncomingCall::IncomingCall(rpc::StubCore& core, const MessageView& request, std:
                            bool pooled) noexcept
     : core_(core), request_(request), deadline_ns_(deadline_ns), pooled_(pooled) {}
 
+std::string IncomingCall::identity() const { return core_.identity_of(request_.peer); }
+
 bool IncomingCall::one_way() const noexcept { return (request_.flags & rpc::kOneWay) != 0; }
 
 std::chrono::nanoseconds IncomingCall::remaining() const noexcept { return time_until(deadline_ns_); }
@@ -129,13 +131,13 @@ TransportResult<> ServiceStub::on(std::string method, Handler handler, RunOn run
   return core_->on(std::move(method), std::move(handler), run_on);
 }
 TransportResult<> ServiceStub::start() { return core_->start(); }
-// A handler on the pool may destroy the stub: the copy keeps the core until the call has returned.
+// A handler on the pool may destroy the stub: the copies keep the core until the call has returned.
 std::size_t ServiceStub::poll(std::size_t limit) { return std::shared_ptr(core_)->poll(limit); }
 TransportResult<> ServiceStub::serve() { return std::shared_ptr(core_)->serve(); }
 TransportResult<> ServiceStub::await(std::chrono::nanoseconds timeout) {
   return std::shared_ptr(core_)->await(timeout);
 }
-TransportResult<> ServiceStub::stop(std::chrono::nanoseconds drain) { return core_->stop(drain); }
+TransportResult<> ServiceStub::stop(std::chrono::nanoseconds drain) { return std::shared_ptr(core_)->stop(drain); }
 StubStats ServiceStub::getStats() const { return core_->stats(); }
 Transport& ServiceStub::transport() const noexcept { return core_->transport(); }
 

@@ -1,12 +1,12 @@
 #include "rpc/stub_core.h"
 
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
 #include <thread>
 
+#include "coarse_clock.h"
 #include "config/suggest.h"
 #include "config/text_check.h"
 #include "ipc/driver.h"
@@ -22,13 +22,6 @@ using std::chrono::nanoseconds;
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr unsigned kPoolThreadsMax = 1024;
 constexpr int kLooks = 64;  // At the transport, before a wait is set up.
-
-/// A request's arrival is read from the cheap clock: exact enough for what is rounded up by an eighth anyway.
-std::uint64_t coarse_now_ns() noexcept {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
-}
 
 /// Callbacks of the program that answer nothing: what they throw has nowhere to go.
 template <class Body>
@@ -156,6 +149,7 @@ void StubCore::on_message(const MessageView& message) {
 /// 0: not said. What lies in one burst has come together, however long the handlers before it take.
 std::uint64_t StubCore::deadline_of(const MessageView& request) noexcept {
   if (!request.time_left.said()) return 0;
+  // The cheap clock is exact enough for what is rounded up by an eighth anyway.
   if (burst_ns_ == 0 || !polled_) burst_ns_ = coarse_now_ns();
   return burst_ns_ + static_cast<std::uint64_t>(nanoseconds(request.time_left.duration()).count());
 }
@@ -212,7 +206,18 @@ void StubCore::introspect(const Caller& caller) {
   (void)reply(caller, std::as_bytes(std::span(text)));
 }
 
+std::string StubCore::identity_of(PeerId peer) const {
+  const std::lock_guard lock(identities_mutex_);
+  const auto found = identities_.find(peer);
+  return found == identities_.end() ? std::string() : found->second;
+}
+
 void StubCore::on_peer(const PeerEvent& event) {
+  {
+    const std::lock_guard lock(identities_mutex_);
+    if (event.kind == PeerEvent::Kind::DISCONNECTED) identities_.erase(event.peer);
+    if (!event.identity.empty()) identities_.emplace(event.peer, event.identity);
+  }
   if (event.kind == PeerEvent::Kind::DISCONNECTED && pool_ != nullptr) {
     for (std::size_t dropped = pool_->drop(event.peer); dropped > 0; --dropped) {
       refused_.add(exclusive_);

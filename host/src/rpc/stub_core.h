@@ -52,6 +52,7 @@ class StubCore : public std::enable_shared_from_this<StubCore> {
   TransportResult<> answer_elsewhere(Answer&& answer);
   void call_deferred() noexcept { open_.fetch_add(1, std::memory_order_relaxed); }
   void deferred_ended() noexcept;
+  [[nodiscard]] std::string identity_of(PeerId peer) const;
 
  private:
   class Visit;
@@ -95,6 +96,8 @@ class StubCore : public std::enable_shared_from_this<StubCore> {
   std::atomic<bool> stop_later_{false};
   std::shared_mutex
       end_mutex_;  // Shared: answering from another thread. Exclusive: the transport is not used after it.
+  mutable std::mutex identities_mutex_;
+  std::map<PeerId, std::string> identities_;  // Of peers that have one.
   std::mutex open_mutex_;
   std::condition_variable open_changed_;
 

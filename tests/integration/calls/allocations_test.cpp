@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <new>
+#include <thread>
 
 #include "calls/client.h"
 
@@ -32,6 +33,33 @@ TEST_F(Calls, AWaitingCallAllocatesNothing) {
   for (int i = 0; i < 10000; ++i) call(i);
   if (subject().type != "shm") GTEST_SKIP() << subject().type << " itself allocates for messages";
   EXPECT_EQ(allocations - before, 0u);
+}
+
+TEST_F(Calls, AnAnswerOnTheReceiverAllocatesNothing) {
+  if (subject().type != "shm") GTEST_SKIP() << subject().type << " itself allocates for messages";
+  const std::string endpoint = server_.endpoint() + "_counting";
+  ServiceStub stub(make_transport(Role::SERVER, endpoint, subject().receive));
+  ASSERT_TRUE((stub.on<AddRequest, AddReply>(
+                       "add", [](const AddRequest& request) { return AddReply{std::int64_t{request.a} + request.b}; })
+                   .success()));
+  ASSERT_TRUE(stub.on("allocations", [](IncomingCall& call) { (void)call.reply(allocations); }).success());
+  ASSERT_TRUE(stub.start().success());
+  std::thread serving;
+  if (subject().receive == Receive::POLL) serving = std::thread([&] { (void)stub.serve(); });
+  {
+    ServiceProxy client(make_transport(Role::CLIENT, endpoint, subject().receive));
+    ASSERT_TRUE(client.start().success());
+    const auto count = [&] { return client.call<std::uint64_t>("allocations", std::string_view()).value; };
+    const auto some_calls = [&](int calls) {
+      for (int i = 0; i < calls; ++i) ASSERT_TRUE(client.call<AddReply>("add", AddRequest{i, 1}).success());
+    };
+    some_calls(2000);
+    const std::uint64_t before = count();
+    some_calls(10000);
+    EXPECT_EQ(count() - before, 0u);
+  }
+  EXPECT_TRUE(stub.stop().success());
+  if (serving.joinable()) serving.join();
 }
 
 TEST_F(Calls, ManyCallsOfEveryKindLeaveNothingBehind) {

@@ -28,6 +28,15 @@ TEST_F(CallsToAProcess, ADeadServerEndsItsCallsAsUnknownAndTheNextServerIsFound)
   }
 }
 
+TEST_F(CallsToAProcess, ARequestThatAKilledServerNeverTookIsUnknown) {
+  server_.freeze();
+  auto answer = proxy().callAsync("echo", "never looked at");
+  server_.kill();
+  EXPECT_EQ(get(proxy(), std::move(answer)).status, CallStatus::UNKNOWN);
+  server_.start();
+  expect_works_again(proxy());
+}
+
 TEST_F(CallsToAProcess, AReplySentBeforeDeathArrivesOrTheCallIsUnknown) {
   const auto result = proxy().call("die_after", "last words");
   if (result) {

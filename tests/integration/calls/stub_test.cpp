@@ -209,6 +209,34 @@ TEST_F(Stub, AHandlerMayDestroyItsStub) {
   }
 }
 
+TEST_F(Stub, AHandlerMayDestroyItsStubWhileAnotherThreadStopsIt) {
+  make();
+  std::latch entered(1);
+  std::atomic<bool> go_on{false};
+  ASSERT_TRUE(stub_
+                  ->on(
+                      "destroy",
+                      [&](IncomingCall& call) {
+                        entered.count_down();
+                        while (!go_on) std::this_thread::sleep_for(1ms);
+                        stub_.reset();
+                        (void)call.reply("gone");
+                      },
+                      RunOn::POOL)
+                  .success());
+  ASSERT_TRUE(stub_->on("fast", [](IncomingCall& call) { (void)call.reply(); }).success());
+  start();
+  const auto client = connect();
+  auto answer = client->callAsync("destroy", "");
+  entered.wait();
+  std::thread stopper([raw = stub_.get()] { (void)raw->stop(kWatchdog); });
+  while (client->call("fast", "").success()) continue;  // Until it stops.
+  go_on = true;
+  stopper.join();
+  (void)answer.get();  // However it ended.
+  if (thread_.joinable()) thread_.join();
+}
+
 TEST_F(Stub, AHandlerMayCallAnotherService) {
   Server other;
   other.start();
