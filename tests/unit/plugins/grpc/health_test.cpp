@@ -1,5 +1,4 @@
 // What any gRPC client can ask of a server: whether it is well. And what it is told when it asks for anything else.
-#include <dlfcn.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
@@ -11,20 +10,10 @@
 #include <string>
 
 #include "ipc/transport.h"
+#include "unit/plugins/grpc/plugin.h"
 
 namespace cdmf::ipc {
 namespace {
-
-const cdmf_plugin& plugin() {
-  static const cdmf_plugin* const loaded = [] {
-    const std::string path = std::string(std::getenv("CDMF_PLUGIN_PATH")) + "/libcdmf_grpc.so";
-    void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-    const void* const symbol = library == nullptr ? nullptr : dlsym(library, CDMF_PLUGIN_SYMBOL);
-    if (symbol == nullptr) std::printf("%s\n", dlerror()), std::abort();
-    return static_cast<const cdmf_plugin*>(symbol);
-  }();
-  return *loaded;
-}
 
 class GrpcHealth : public ::testing::Test {
  protected:

@@ -1,5 +1,4 @@
 // A client that speaks gRPC and not what belongs on a link: it harms its own link, and nobody else's.
-#include <dlfcn.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
@@ -13,6 +12,7 @@
 
 #include "ipc/transport.h"
 #include "support/eventually.h"
+#include "unit/plugins/grpc/plugin.h"
 #include "wire.h"
 
 namespace cdmf::ipc {
@@ -21,17 +21,6 @@ namespace {
 using namespace std::chrono_literals;
 using namespace grpc_transport;
 using testing::eventually;
-
-const cdmf_plugin& plugin() {
-  static const cdmf_plugin* const loaded = [] {
-    const std::string path = std::string(std::getenv("CDMF_PLUGIN_PATH")) + "/libcdmf_grpc.so";
-    void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-    const void* const symbol = library == nullptr ? nullptr : dlsym(library, CDMF_PLUGIN_SYMBOL);
-    if (symbol == nullptr) std::printf("%s\n", dlerror()), std::abort();
-    return static_cast<const cdmf_plugin*>(symbol);
-  }();
-  return *loaded;
-}
 
 constexpr const char* kEndpoint = "/grpc_hostile";
 const std::map<std::string, std::string> kGoodMetadata = {

@@ -1,6 +1,5 @@
 // Who gets in, and what is refused before anything starts: through the plugin as programs load it.
 #include <arpa/inet.h>
-#include <dlfcn.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -15,25 +14,17 @@
 #include <map>
 #include <string>
 
+#include "ipc/service_proxy.h"
+#include "ipc/service_stub.h"
 #include "ipc/transport.h"
 #include "support/eventually.h"
+#include "unit/plugins/grpc/plugin.h"
 
 namespace cdmf::ipc {
 namespace {
 
 using Properties = std::map<std::string, std::string>;
 using namespace std::chrono_literals;
-
-const cdmf_plugin& plugin() {
-  static const cdmf_plugin* const loaded = [] {
-    const std::string path = std::string(std::getenv("CDMF_PLUGIN_PATH")) + "/libcdmf_grpc.so";
-    void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-    const void* const symbol = library == nullptr ? nullptr : dlsym(library, CDMF_PLUGIN_SYMBOL);
-    if (symbol == nullptr) std::printf("%s\n", dlerror()), std::abort();
-    return static_cast<const cdmf_plugin*>(symbol);
-  }();
-  return *loaded;
-}
 
 class GrpcSecurity : public ::testing::Test {
  protected:
@@ -138,6 +129,26 @@ TEST_F(GrpcSecurity, BothEndsAreToldTheSubjectOfTheOther) {
   EXPECT_NE(name.find("CN=test-client"), std::string::npos) << name;
   EXPECT_NE(name.find("O=cdmf"), std::string::npos) << name;
   EXPECT_NE(server_is.get_future().get().find("CN=localhost"), std::string::npos);
+}
+
+TEST_F(GrpcSecurity, AHandlerIsToldWhoCalls) {
+  auto serving = std::make_unique<Transport>(plugin());
+  auto result = bring_up(*serving, Role::SERVER, tls("server.pem", "server.key"));
+  ASSERT_TRUE(result.success()) << result.text();
+  ServiceStub stub(std::move(serving));
+  const auto answer = [](IncomingCall& call) { (void)call.reply(call.identity()); };
+  ASSERT_TRUE(stub.on("who", answer).success());
+  ASSERT_TRUE(stub.on("who_on_pool", answer, RunOn::POOL).success());
+  ASSERT_TRUE(stub.start().success());
+  auto calling = std::make_unique<Transport>(plugin());
+  result = bring_up(*calling, Role::CLIENT, tls("client.pem", "client.key"), 30s);
+  ASSERT_TRUE(result.success()) << result.text();
+  ServiceProxy proxy(std::move(calling));
+  for (const char* method : {"who", "who_on_pool"}) {
+    const auto name = proxy.call<std::string>(method, std::string(), 30s);
+    ASSERT_TRUE(name.success()) << name.text();
+    EXPECT_NE(name.value.find("CN=test-client"), std::string::npos) << name.value;
+  }
 }
 
 TEST_F(GrpcSecurity, FilesThatChangeCountForTheNextConnection) {

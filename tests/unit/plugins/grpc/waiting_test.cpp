@@ -1,5 +1,4 @@
 // Waiting, where the receiver itself drives gRPC: for messages, with and without spinning, and for room.
-#include <dlfcn.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -10,23 +9,13 @@
 
 #include "ipc/transport.h"
 #include "support/eventually.h"
+#include "unit/plugins/grpc/plugin.h"
 
 namespace cdmf::ipc {
 namespace {
 
 using namespace std::chrono_literals;
 using testing::kWatchdog;
-
-const cdmf_plugin& plugin() {
-  static const cdmf_plugin* const loaded = [] {
-    const std::string path = std::string(std::getenv("CDMF_PLUGIN_PATH")) + "/libcdmf_grpc.so";
-    void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-    const void* const symbol = library == nullptr ? nullptr : dlsym(library, CDMF_PLUGIN_SYMBOL);
-    if (symbol == nullptr) std::printf("%s\n", dlerror()), std::abort();
-    return static_cast<const cdmf_plugin*>(symbol);
-  }();
-  return *loaded;
-}
 
 /// Both ends receive where the test says.
 class GrpcWaiting : public ::testing::TestWithParam<const char*> {
