@@ -41,14 +41,14 @@ bool set_lock(int fd, short type, off_t byte) noexcept {
   return done == 0;
 }
 
-/// Whether another open of the file has a lock that an exclusive one would meet.
-bool another_has_lock(int fd, off_t byte) noexcept {
+/// The lock of another open of the file that an exclusive one would meet: F_RDLCK, F_WRLCK, or F_UNLCK for none.
+short lock_of_another(int fd, off_t byte) noexcept {
   struct flock lock {};
   lock.l_type = F_WRLCK;
   lock.l_whence = SEEK_SET;
   lock.l_start = byte;
   lock.l_len = 1;
-  return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+  return fcntl(fd, F_OFD_GETLK, &lock) == 0 ? lock.l_type : static_cast<short>(F_UNLCK);
 }
 
 bool has_mark(int fd, std::uint64_t offset) noexcept {
@@ -194,6 +194,10 @@ cdmf_status NamedObject::remove_leftover(const std::string& name, const Terms& t
     if (errno != EAGAIN && errno != EACCES) {
       return error.fail(CDMF_RESOURCE_EXHAUSTED, errno, "shm: ", path, " cannot be locked");
     }
+    if (lock_of_another(fd.get(), kPresenceByte) != F_RDLCK) {
+      sched_yield();
+      return CDMF_OK;  // Somebody else is about to remove it.
+    }
     return error.fail(CDMF_ENDPOINT_IN_USE, 0, "shm: a living process has ", path,
                       "; stop it or change 'endpoint' (`fuser ", path, "` names it)");
   }
@@ -309,8 +313,7 @@ cdmf_status NamedObject::open(const std::string& name, std::uint64_t size_min, c
       continue;
     }
     if (left_behind) {
-      return error.fail(CDMF_ENDPOINT_NOT_FOUND, 0, "shm: ", path,
-                        " was left behind by a server that died; start one, which replaces it");
+      return error.fail(CDMF_ENDPOINT_NOT_FOUND, 0, "shm: ", path, " was left behind by a server that died; start one");
     }
     if (!object.mapping_.map(fd, size)) {
       return error.fail(CDMF_RESOURCE_EXHAUSTED, errno, "shm: ", size, " bytes of ", path, " cannot be mapped");
@@ -324,8 +327,9 @@ cdmf_status NamedObject::open(const std::string& name, std::uint64_t size_min, c
 void NamedObject::close() noexcept {
   if (!fd_) return;
   if (process_ == getpid()) {
-    // Alone with it: whoever opens it from here on does not get it present any more, and looks for another one.
-    if (present_ && set_lock(fd_.get(), F_WRLCK, kPresenceByte) && has_its_name()) unlink(path_of(name_).c_str());
+    // Nobody else alive has it, also when its maker was killed. Whoever opens it from here on does not get it present
+    // any more, and looks for another one.
+    if (set_lock(fd_.get(), F_WRLCK, kPresenceByte) && has_its_name()) unlink(path_of(name_).c_str());
     // Explicitly: a mapping that somebody took keeps the open file alive, and with it its locks.
     struct flock all {};
     all.l_type = F_UNLCK;
@@ -350,8 +354,9 @@ void NamedObject::unlock(std::uint32_t index) noexcept {
   if (process_ == getpid()) set_lock(fd_.get(), F_UNLCK, kFirstLockByte + index);
 }
 bool NamedObject::is_locked_by_another(std::uint32_t index) const noexcept {
-  return another_has_lock(fd_.get(), kFirstLockByte + index);
+  return lock_of_another(fd_.get(), kFirstLockByte + index) != F_UNLCK;
 }
-bool NamedObject::is_held_by_another() const noexcept { return another_has_lock(fd_.get(), kPresenceByte); }
+// Shared by those who hold it present; whoever has it whole is taking the name away.
+bool NamedObject::is_held_by_another() const noexcept { return lock_of_another(fd_.get(), kPresenceByte) == F_RDLCK; }
 
 }  // namespace cdmf::ipc::shm

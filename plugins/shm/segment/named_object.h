@@ -11,7 +11,7 @@
 //   process
 //                dies, at once and however it dies. Only who gets that lock whole may take the name away; no clock, no
 //                pid is asked. A stopped process holds its lock.
-//   removal      Only one's own object is removed, and by the last who lives with it.
+//   removal      By the last who lives with it, or whoever closes one that nobody lives with any more.
 //
 // Two ends of one process may open the same object: each has a lock of its own. A child of fork() has no lock.
 #include <sys/types.h>
@@ -71,8 +71,8 @@ class NamedObject {
   static cdmf_status open(const std::string& name, std::uint64_t size_min, const Terms& terms, Presence presence,
                           NamedObject& found, ErrorText& error);
 
-  /// Gives up the locks, and the name if this was the last that held the object present. The mapping goes, unless
-  /// taken. Idempotent. In a forked child it only closes.
+  /// Gives up the locks, and takes the name away if nobody alive holds the object present any more. The mapping goes,
+  /// unless taken. Idempotent. In a forked child it only closes.
   void close() noexcept;
 
   explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
@@ -81,6 +81,7 @@ class NamedObject {
   const std::string& name() const noexcept { return name_; }
   int fd() const noexcept { return fd_.get(); }
   uid_t owner() const noexcept { return owner_; }
+  const Access& access() const noexcept { return terms_.access; }
   /// The mapping, to outlive this object: the locks do not depend on it.
   Mapping take_mapping() noexcept { return std::move(mapping_); }
   /// Whether the name still leads here. False after replace(), or when somebody removed the file by hand.

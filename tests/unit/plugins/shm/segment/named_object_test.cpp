@@ -135,10 +135,36 @@ TEST_F(Named, LeftoverOfAKilledProcessIsNoEndpointAndIsReplaced) {
   NamedObject object;
   EXPECT_EQ(open(object), CDMF_ENDPOINT_NOT_FOUND);
   EXPECT_TRUE(says("left behind"));
+  EXPECT_FALSE(std::filesystem::exists(path)) << "who finds it takes it away";
+  leave_one_behind();
   EXPECT_EQ(open(object, Presence::yes), CDMF_ENDPOINT_NOT_FOUND);
-  EXPECT_TRUE(std::filesystem::exists(path)) << "who only looked for a server removes nothing";
+  EXPECT_FALSE(std::filesystem::exists(path));
+  leave_one_behind();
   ASSERT_EQ(create(object), CDMF_OK) << text.message;
   EXPECT_TRUE(object.has_its_name());
+}
+
+TEST_F(Named, WhoOutlivesItsMakerTakesTheNameAwayUnlessItHasASuccessor) {
+  Gate made;
+  Child creator([&] {
+    NamedObject object;
+    if (create(object) != CDMF_OK) return 1;
+    made.open();
+    pause();
+    return 2;
+  });
+  made.pass();
+  NamedObject first;
+  NamedObject second;
+  ASSERT_EQ(open(first), CDMF_OK) << text.message;
+  ASSERT_EQ(open(second), CDMF_OK) << text.message;
+  creator.kill_and_wait();
+  first.close();
+  EXPECT_FALSE(std::filesystem::exists(path));
+  NamedObject successor;
+  ASSERT_EQ(create(successor), CDMF_OK) << text.message;
+  second.close();
+  EXPECT_TRUE(successor.has_its_name());
 }
 
 TEST_F(Named, ZombieIsDead) {
