@@ -1,6 +1,8 @@
 #pragma once
 // channel.h: the line between the two sides of a link beside its rings: it wakes, and it says why a link ends.
 // Which kind a link has depends on how the two sides met; see rendezvous.h.
+#include <semaphore.h>
+
 #include <cstdint>
 
 #include "ipc/driver.h"
@@ -19,6 +21,8 @@ class Channel {
   virtual void hang_up(cdmf_status reason) noexcept = 0;
   /// Wakes the peer's receiver, which said in `armed` (wait/bell.h) how it sleeps; not for kArmedFutex. [sender]
   virtual void ring(std::uint32_t armed) noexcept = 0;
+  /// The semaphore that this side's receiver may sleep in, with kArmedSemaphore; none: nullptr. [receiver]
+  virtual sem_t* own_semaphore() const noexcept { return nullptr; }
 };
 
 /// Over the socket of the handshake.

@@ -240,9 +240,9 @@ bool ControlThread::welcome(PendingClient& client) {
   UniqueFd memory;
   PeerCredentials peer;
   cdmf_status status = peer_credentials(socket, peer) ? CDMF_OK : CDMF_PERMISSION_DENIED;
-  if (status == CDMF_OK && peer.uid != geteuid() && peer.uid != 0) {
+  if (status == CDMF_OK && !access_.admits(peer.uid)) {
     status = error.fail(CDMF_PERMISSION_DENIED, 0, "shm: the server runs as user ", geteuid(),
-                        " and does not serve user ", peer.uid);
+                        " and does not serve user ", peer.uid, "; list it in the server's 'allow_uids'");
   }
   if (status == CDMF_OK) status = check_header(hello.header, PacketKind::hello, "client", error);
   const LinkRequest request{hello.may_sleep != 0, hello.only_cpu, hello.frame_size_max, hello.ring_bytes};
@@ -251,7 +251,7 @@ bool ControlThread::welcome(PendingClient& client) {
   SegmentPlan& plan = client.terms.plan;
   if (status == CDMF_OK) {
     plan.minor = std::min<std::uint32_t>(hello.header.minor, kVersionMinor);
-    plan.features = hello.features & kFeaturesKnown;
+    plan.features = hello.features & kSocketFeaturesKnown;
     plan.generation = ++generation_;
     const EndFacts own{.pid = getpid(), .may_sleep = may_sleep_ ? 1u : 0u, .only_cpu = only_cpu()};
     const EndFacts its{peer.pid, hello.header.minor, hello.may_sleep, hello.only_cpu};

@@ -14,6 +14,7 @@
 #include "link.h"
 #include "log_limit.h"
 #include "rendezvous.h"
+#include "segment/access.h"
 #include "segment/endpoint.h"
 #include "segment/unique_fd.h"
 
@@ -34,8 +35,10 @@ class ControlThread {
  public:
   using Owner = Rendezvous::Owner;
 
-  /// may_sleep  what clients are told about this side's receiver.
-  ControlThread(Owner& owner, PluginHost host, bool may_sleep) : owner_(owner), host_(host), may_sleep_(may_sleep) {}
+  /// access     who is let in; it must outlive the thread
+  /// may_sleep  what clients are told about this side's receiver
+  ControlThread(Owner& owner, PluginHost host, const Access& access, bool may_sleep)
+      : owner_(owner), host_(host), access_(access), may_sleep_(may_sleep) {}
   ~ControlThread() { stop(); }
   ControlThread(const ControlThread&) = delete;
   ControlThread& operator=(const ControlThread&) = delete;
@@ -77,6 +80,7 @@ class ControlThread {
 
   Owner& owner_;
   PluginHost host_;
+  const Access& access_;
   bool may_sleep_;
   int listener_ = -1;
   std::uint64_t accept_again_at_ = 0;  // 0: accepting.

@@ -139,14 +139,14 @@ bool peer_credentials(int socket, PeerCredentials& credentials) noexcept {
 
 cdmf_status ClientHandshake::run(int socket, std::uint64_t frame_size_max, bool may_sleep, std::uint64_t deadline,
                                  ErrorText& error) {
-  if (!peer_credentials(socket, peer) || (peer.uid != geteuid() && peer.uid != 0)) {
+  if (!peer_credentials(socket, peer) || !access.admits(peer.uid)) {
     return error.fail(CDMF_PERMISSION_DENIED, 0, "shm: the server runs as user ", peer.uid, ", this side as ",
-                      geteuid(), "; only the same user or root is trusted");
+                      geteuid(), "; only the same user, root and those in 'allow_uids' are trusted");
   }
   Hello hello;
   hello.may_sleep = may_sleep ? 1 : 0;
   hello.only_cpu = only_cpu();
-  hello.features = kFeaturesKnown;
+  hello.features = kSocketFeaturesKnown;
   hello.frame_size_max = frame_size_max;
   hello.ring_bytes = ring_bytes_wanted;
   if (!send_packet(socket, &hello, sizeof hello)) {
@@ -189,9 +189,9 @@ cdmf_status ClientHandshake::run(int socket, std::uint64_t frame_size_max, bool 
           .checksum = welcome.checksum != 0,
           .minor = std::min<std::uint32_t>(welcome.header.minor, kVersionMinor),
           .features = welcome.features};
-  if ((plan.features & ~kFeaturesKnown) != 0) {
+  if ((plan.features & ~kSocketFeaturesKnown) != 0) {
     return error.fail(CDMF_PROTOCOL_ERROR, 0, "shm: the server uses features ", plan.features, ", this side offered ",
-                      kFeaturesKnown);
+                      kSocketFeaturesKnown);
   }
   if (!fds[kSegmentFd] || !is_valid_capacity(plan.ring_bytes()) || plan.frame_size_max == 0 ||
       plan.frame_size_max > payload_bytes_max(plan.ring_bytes())) {

@@ -10,6 +10,7 @@
 #include <span>
 
 #include "ipc/driver.h"
+#include "segment/access.h"
 #include "segment/segment.h"
 #include "segment/unique_fd.h"
 
@@ -91,7 +92,10 @@ bool peer_credentials(int socket, PeerCredentials& credentials) noexcept;
 
 /// The client's half, up to and including its Ack. [receiver]
 struct ClientHandshake {
-  std::uint64_t ring_bytes_wanted = 0;  // 0: what the server has. Set before run(); what follows is its result.
+  // Set before run().
+  std::uint64_t ring_bytes_wanted = 0;  // 0: what the server has.
+  Access access;                        // Whose servers are trusted.
+  // Its result.
 
   SegmentPlan plan;
   bool peer_may_sleep = false;

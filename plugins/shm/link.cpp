@@ -41,6 +41,22 @@ bool Link::end(cdmf_status reason) noexcept {
   return true;
 }
 
+void Link::sleep(std::uint32_t how, std::uint64_t deadline) noexcept {
+  if (how != kArmedSemaphore) return futex_wait(in_.control->armed, how, deadline);
+  sem_t* const semaphore = channel_->own_semaphore();
+  if (deadline == kForever) {
+    sem_wait(semaphore);
+    return;
+  }
+  const timespec until{static_cast<time_t>(deadline / 1'000'000'000), static_cast<long>(deadline % 1'000'000'000)};
+  sem_clockwait(semaphore, CLOCK_MONOTONIC, &until);
+}
+
+void Link::wake_own_receiver() noexcept {
+  wake_own(in_.control->armed);
+  if (sem_t* const semaphore = channel_->own_semaphore()) sem_post(semaphore);
+}
+
 void Link::give_back(std::uint64_t record_begin) {
   const std::lock_guard lock(returned_mutex_);
   returned_.push_back(record_begin);  // Within the quota of holds, hence within what was reserved.

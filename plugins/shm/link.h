@@ -13,6 +13,7 @@
 #include "ring/record_consumer.h"
 #include "ring/record_pace.h"
 #include "ring/record_producer.h"
+#include "segment/memory_budget.h"
 #include "segment/segment.h"
 #include "wait/bell.h"
 #include "wait/spinner.h"
@@ -27,6 +28,7 @@ struct LinkTerms {
   bool hostile = false;  // The peer is not trusted.
   SegmentPlan plan;
   PeerCredentials peer;
+  MemoryBudget::Share memory;  // A server's, for the segment.
 };
 
 /// Members are grouped by who uses them. Whoever has a reference may use the memory: the mapping ends with the last
@@ -120,6 +122,14 @@ class Link {
   void arm(std::uint32_t how) noexcept {
     consumer->publish_head();
     in_.control->armed.store(how, std::memory_order_relaxed);  // Ordered by the fence that follows.
+  }
+  /// Sleeps as announced, until woken, the deadline, or for no reason.
+  void sleep(std::uint32_t how, std::uint64_t deadline) noexcept;
+  /// Wakes the thread of this process that sleeps so, or is about to.
+  void wake_own_receiver() noexcept;
+  /// How the receiver sleeps best when this is its only link.
+  std::uint32_t best_sleep(bool wants_semaphore) const noexcept {
+    return wants_semaphore && channel_->own_semaphore() != nullptr ? kArmedSemaphore : kArmedFutex;
   }
   void disarm() noexcept {
     // Relaxed, and no exchange unless needed: seen late, it costs the peer one wake-up too many.

@@ -5,16 +5,19 @@
 
 #include "inspect/extension.h"
 #include "ipc/plugin.h"
+#include "segment/access.h"
 #include "segment/segment.h"
 
 namespace cdmf::ipc::shm {
 
-enum class WaitMode : std::uint8_t { spin, yield, adaptive, futex };  // In the order of the choices below.
+enum class SegmentKind : std::uint8_t { memfd, posix };
+enum class WaitMode : std::uint8_t { spin, yield, adaptive, futex, semaphore };  // In the order of the choices below.
 enum class Trust : std::uint8_t { automatic, cooperative, hostile };
 enum class RingType : std::uint8_t { spsc, mpmc };
 
-inline constexpr const char* kSegmentChoices[] = {"memfd", nullptr};
-inline constexpr const char* kWaitChoices[] = {"spin", "yield", "adaptive", "futex", nullptr};
+inline constexpr const char* kSegmentChoices[] = {"memfd", "posix", nullptr};
+inline constexpr const char* kModes[] = {"0600", "0660", "0666", nullptr};
+inline constexpr const char* kWaitChoices[] = {"spin", "yield", "adaptive", "futex", "semaphore", nullptr};
 inline constexpr const char* kChecksumChoices[] = {"crc32", "none", nullptr};
 inline constexpr const char* kTimestampChoices[] = {"on", "off", nullptr};
 inline constexpr const char* kTrustChoices[] = {"auto", "cooperative", "hostile", nullptr};
@@ -30,7 +33,8 @@ inline constexpr cdmf_property kProperties[] = {
         "ring_buffer_capacity", "4096", "4", "16777216",
         "Slots of each ring; a ring has this many times slot_size bytes, of which a message takes what it needs. "
         "Small rings (256) suit low latency, large ones (16384) bulk data. The server's value counts; when it is "
-        "not set, it grows until the largest message takes half a ring.",
+        "not set, it grows until the largest message takes half a ring. A client that sets less gets less, where its "
+        "server's largest message still takes half a ring.",
         CDMF_PROPERTY_POWER_OF_TWO),
     size_property("slot_size", "512", "64", "1MiB", "Bytes of a slot; see ring_buffer_capacity.",
                   CDMF_PROPERTY_POWER_OF_TWO),
@@ -43,12 +47,33 @@ inline constexpr cdmf_property kProperties[] = {
      "true makes this side the server, which creates the memory; another name for role."},
     choice_property(
         "segment", "memfd", kSegmentChoices,
-        "Where a link's memory lives. memfd: in a sealed file without a name, one per client; nothing is left "
-        "behind by a crash."),
+        "Where a link's memory lives, the same at both ends. memfd: in a sealed file without a name, one per client, "
+        "handed over at a socket; nothing is left behind by a crash. posix: in the shared-memory object named like the "
+        "endpoint, for one client at a time that is trusted."),
+    text_property(
+        "address", "auto",
+        "segment: memfd: where the socket is, the same at both ends. auto: a file derived from endpoint, in a "
+        "directory of this user. /path/to/file: that file."),
+    choice_property(
+        "mode", "0600", kModes,
+        "Server: permissions of the socket file; others than 0600 need an address that is a path. Who may "
+        "open the file must still be let in: see allow_uids. With segment: posix of the object, the same at "
+        "both ends; who may open it is let in."),
+    text_property("group", "",
+                  "Server: group of the socket file, by name or number; needs an address that is a path. Empty: as it "
+                  "comes. With segment: posix of the object."),
+    text_property("allow_uids", "",
+                  "Users whose processes are accepted at the other end, besides this user and root: numbers, separated "
+                  "by commas. With segment: posix, users whose objects are opened."),
+    size_property("memory_budget", "0", nullptr, nullptr,
+                  "Server with segment: memfd: bytes that all links may take together. When less is left than a link "
+                  "takes, a new client gets smaller rings, down to what its largest message needs; then it is refused "
+                  "and told. 0: no limit."),
     choice_property(
         "wait", "adaptive", kWaitChoices,
         "How a receiver waits. spin: fastest, takes a whole core. yield: the same, giving way to others. adaptive: "
-        "spins for spin_budget while that pays, then sleeps. futex: sleeps at once."),
+        "spins for spin_budget while that pays, then sleeps. futex: sleeps at once. semaphore: sleeps at once in the "
+        "named semaphores NAME_tx and NAME_rx; needs segment: posix, and the same at both ends."),
     duration_property("spin_budget", "30us", "0", "100ms", "Longest time that wait: adaptive spins before it sleeps."),
     choice_property(
         "checksum", "crc32", kChecksumChoices,
@@ -82,11 +107,16 @@ struct Options {
   explicit Options(const DriverConfig& config);
 
   /// Whether a receiver with this mode ever sleeps, so that its peers must look whether to wake it.
-  bool may_sleep() const noexcept { return wait == WaitMode::adaptive || wait == WaitMode::futex; }
+  bool may_sleep() const noexcept { return wait != WaitMode::spin && wait != WaitMode::yield; }
 
   bool is_server;
   std::string endpoint;
-  SegmentPlan plan;  // A server's rules for its links. A client gets the server's.
+  SegmentKind segment;
+  std::string address;  // Of the socket: "auto", or a path.
+  Access access;
+  std::uint64_t memory_budget;      // Of all links of a server; 0: no limit.
+  SegmentPlan plan;                 // A server's rules for its links. A client gets the server's.
+  std::uint64_t ring_bytes_wanted;  // A client's, when it was told of a size; otherwise 0.
   WaitMode wait;
   std::uint64_t spin_budget_ns;
   bool timestamp;

@@ -8,10 +8,12 @@
 #include <cerrno>
 #include <utility>
 
+#include "ipc/property.h"
+
 namespace cdmf::ipc::shm {
 
 ShmDriver::ShmDriver(const DriverConfig& config, PluginHost host)
-    : options_(config), host_(host), budget_(options_.spin_budget_ns) {}
+    : options_(config), host_(host), budget_of_memory_(options_.memory_budget), budget_(options_.spin_budget_ns) {}
 
 ShmDriver::~ShmDriver() { ShmDriver::close(); }
 
@@ -106,6 +108,7 @@ void ShmDriver::describe(cdmf_info& info) {
   if (const auto link = links_.find(attached_.load(std::memory_order_relaxed))) plan = link->terms().plan;
   info.capabilities = kDescription.capabilities;
   if (!can_poll_fd()) info.capabilities &= ~std::uint64_t{CDMF_CAP_POLL_FD};
+  if (options_.segment == SegmentKind::posix) info.capabilities &= ~std::uint64_t{CDMF_CAP_MANY_PEERS};
   if (!options_.timestamp) info.capabilities &= ~std::uint64_t{CDMF_CAP_TIMESTAMP};
   if (!plan.bidirectional) info.capabilities |= CDMF_CAP_ONE_WAY;
   info.frame_size_max = plan.frame_size_max;
@@ -124,6 +127,8 @@ void ShmDriver::describe(cdmf_info& info) {
 // ---------------------------------------------------------------------------------------
 
 bool ShmDriver::is_hostile(const PeerCredentials& peer) const noexcept {
+  // Who may open a named object is trusted: its memory can be taken away from under us.
+  if (options_.segment == SegmentKind::posix) return false;
   return options_.trust == Trust::hostile || (options_.trust == Trust::automatic && peer.uid != geteuid());
 }
 
@@ -135,6 +140,22 @@ cdmf_status ShmDriver::admit(const LinkRequest& request, const PeerCredentials& 
                       request.frame_size_max - CDMF_FRAME_OVERHEAD_MAX, ", the server allows ",
                       options_.plan.frame_size_max - CDMF_FRAME_OVERHEAD_MAX, "; lower the one or raise the other");
   }
+  SegmentPlan plan = options_.plan;
+  const auto halve = [&] {
+    const bool possible = plan.ring_capacity > 1 && plan.suffices(plan.ring_capacity / 2);
+    if (possible) plan.ring_capacity /= 2;
+    return possible;
+  };
+  while (request.ring_bytes != 0 && request.ring_bytes <= plan.ring_bytes() / 2 && halve()) {
+  }
+  MemoryBudget::Share memory;
+  while (!budget_of_memory_.take(plan.total_size(), memory)) {
+    if (halve()) continue;
+    return error.fail(CDMF_RESOURCE_EXHAUSTED, 0, "shm: of the server's memory_budget of ",
+                      format_size(budget_of_memory_.limit()), " there are ", budget_of_memory_.left(),
+                      " bytes left, and a link takes at least ", plan.total_size(),
+                      "; raise it, or lower the server's max_message_size");
+  }
   const cdmf_peer id = links_.reserve();
   if (id == CDMF_NO_PEER) {
     return error.fail(CDMF_RESOURCE_EXHAUSTED, 0, "shm: the server has ", LinkTable::kSlotsMax,
@@ -145,8 +166,9 @@ cdmf_status ShmDriver::admit(const LinkRequest& request, const PeerCredentials& 
            .peer_may_sleep = request.may_sleep,
            .peer_only_cpu = request.only_cpu,
            .hostile = is_hostile(peer),
-           .plan = options_.plan,
-           .peer = peer};
+           .plan = plan,
+           .peer = peer,
+           .memory = std::move(memory)};
   return CDMF_OK;
 }
 
@@ -163,7 +185,7 @@ void ShmDriver::kick(cdmf_peer link) {
   if (link != CDMF_NO_PEER) calls_.add(link);
   const std::lock_guard lock(sleep_mutex_);
   if (kicker_) signal_fd(kicker_.get());  // After close() there is nobody to wake.
-  if (futex_sleeper_ != nullptr) wake_own(futex_sleeper_->in_control().armed);
+  if (futex_sleeper_ != nullptr) futex_sleeper_->wake_own_receiver();
 }
 
 }  // namespace cdmf::ipc::shm

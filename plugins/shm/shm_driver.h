@@ -112,6 +112,7 @@ class ShmDriver final : public Driver, private Rendezvous::Owner {
   bool is_open_ = false;
 
   LinkTable links_;
+  MemoryBudget budget_of_memory_;
   std::atomic<std::uint64_t> attached_{CDMF_NO_PEER};  // A client's peer, until its end was received.
 
   // The sender's own.

@@ -72,9 +72,10 @@ void ShmDriver::sleep(std::uint64_t deadline, std::uint64_t began) noexcept {
     const std::lock_guard lock(sleep_mutex_);
     futex_sleeper_ = only;  // A kick from here on takes the word back; one before it is seen by the look below.
   }
-  if (announce_sleep(kArmedFutex) && !message_interrupt_.raised(began)) {
+  const std::uint32_t how = only->best_sleep(options_.wait == WaitMode::semaphore);
+  if (announce_sleep(how) && !message_interrupt_.raised(began)) {
     // The peer can write to the word as well, also what a kick has just taken back: then the kick would be missed.
-    futex_wait(only->in_control().armed, kArmedFutex, std::min(deadline, monotonic_now_ns() + kFutexSliceNs));
+    only->sleep(how, std::min(deadline, monotonic_now_ns() + kFutexSliceNs));
   }
   const std::lock_guard lock(sleep_mutex_);
   futex_sleeper_ = nullptr;

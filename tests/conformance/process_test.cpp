@@ -52,6 +52,7 @@ TEST_F(Processes, AServerElsewhereServes) {
   record.listen(client);
   bring_up(client, config_for(endpoint, Role::CLIENT));
   expect_echo(client, record, {}, 1000);
+  peer.kill_it();  // First, so that somebody is left who takes away what has a name.
   client.stop();
 }
 
@@ -166,6 +167,7 @@ TEST_F(Processes, AClientWhoseServerIsKilledIsToldAndFindsTheNextOne) {
     ASSERT_TRUE(eventually([&] { return client.isConnected(); }));
   }
   expect_echo(client, record, {}, 50);
+  server->kill_it();  // As above.
   client.stop();
 }
 

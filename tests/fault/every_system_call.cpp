@@ -1,4 +1,4 @@
-// every_system_call <transport> client|server: a peer that connects, exchanges messages and takes its leave is killed
+// every_system_call <transport>[.<segment>] client|server: a peer that connects, exchanges messages and takes its leave is killed
 // before and after every system call of any of its threads, one kill per life. After each:
 //
 //   client   the server knows of the end, and serves another client all the time
@@ -59,9 +59,11 @@ std::unique_ptr<Transport> make(const std::string& type, const std::string& endp
   RegistryOptions options;
   options.security = PluginSecurity::WARN;
   TransportRegistry registry(options);
-  auto made = registry.create(type);
+  const std::string::size_type dot = type.find('.');
+  auto made = registry.create(type.substr(0, dot));
   if (!made.success()) wrong(made.error_message);
   TransportConfig config;
+  if (dot != std::string::npos) config.properties["segment"] = type.substr(dot + 1);
   config.endpoint = endpoint;
   config.role = role;
   config.max_message_size = 4096;
@@ -286,7 +288,7 @@ int kill_servers(const std::string& type, const std::string& endpoint) {
 int main(int argc, char** argv) {
   const std::string mode = argc == 3 ? argv[2] : "";
   if (mode != "client" && mode != "server") {
-    std::fprintf(stderr, "every_system_call <transport> client|server\n");
+    std::fprintf(stderr, "every_system_call <transport>[.<segment>] client|server\n");
     return 2;
   }
   if (!cdmf::ipc::test::can_trace()) {

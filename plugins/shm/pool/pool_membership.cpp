@@ -76,7 +76,7 @@ cdmf_status read_header(const NamedObject& object, PoolPlan& plan, std::int32_t&
 
 cdmf_status PoolMembership::find(const PoolOptions& options, const std::string& name, NamedObject& object,
                                  PoolPlan& plan, ErrorText& error) {
-  const NamedObject::Terms terms{.access = {}, .mark_offset = 0};
+  const NamedObject::Terms terms{.access = options.access, .mark_offset = 0};
   for (int turn = 0;; ++turn) {
     cdmf_status status = NamedObject::open(name, kPoolRingOffset, terms, NamedObject::Presence::yes, object, error);
     if (status == CDMF_OK) {

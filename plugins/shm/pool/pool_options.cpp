@@ -61,6 +61,11 @@ void refuse_others(const DriverConfig& config) {
         "segment: memfd does not go with ring_type: mpmc, whose members meet at a named object; leave it "
         "out or set posix");
   }
+  for (const char* const key : {"address", "memory_budget"}) {
+    if (config.given(key)) {
+      throw ConfigError(key, ": is for segment: memfd; with ring_type: mpmc there is neither a socket nor many links");
+    }
+  }
   if (config.number("wait") > static_cast<std::int64_t>(WaitMode::futex)) {
     throw ConfigError("wait: ", config.text("wait"),
                       " does not go with ring_type: mpmc; set spin, yield, adaptive or futex");
@@ -80,6 +85,7 @@ cdmf_status differs(const char* name, const Value& ours, const Value& theirs, co
 PoolOptions::PoolOptions(const DriverConfig& config)
     : is_server(config.is_server()),
       endpoint(config.endpoint()),
+      access(parse_access(kModes[config.number("mode")], config.text("group"), config.text("allow_uids"))),
       plan((refuse_others(config), make_plan(config))),
       capacity_given(config.given("ring_buffer_capacity")),
       slot_size_given(config.given("slot_size")),

@@ -6,6 +6,7 @@
 #include "ipc/driver.h"
 #include "options.h"
 #include "pool/pool_layout.h"
+#include "segment/access.h"
 
 namespace cdmf::ipc::shm {
 
@@ -26,6 +27,7 @@ struct PoolOptions {
 
   bool is_server;
   std::string endpoint;
+  Access access;  // Who may open a pool that this member makes, and whose pools it joins.
   PoolPlan plan;  // Of a pool that this member makes.
   bool capacity_given;
   bool slot_size_given;

@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -105,7 +106,29 @@ cdmf_status socket_path(const char* endpoint, std::string& path, ErrorText& erro
   return CDMF_OK;
 }
 
-cdmf_status ListeningEndpoint::open(const std::string& path, ErrorText& error) {
+cdmf_status check_socket_path(const std::string& path, const Access& access, ErrorText& error) {
+  if (path.size() > kPathBytesMax) {
+    return error.fail(CDMF_INVALID_CONFIG, 0, "shm: address ", path, " has ", path.size(), " bytes, more than the ",
+                      kPathBytesMax, " that Unix sockets allow; use a shorter one");
+  }
+  const std::string folder = path.substr(0, std::max<std::size_t>(path.rfind('/'), 1));
+  struct stat found {};
+  if (stat(folder.c_str(), &found) != 0 || !S_ISDIR(found.st_mode)) {
+    return error.fail(errno == EACCES ? CDMF_PERMISSION_DENIED : CDMF_ENDPOINT_NOT_FOUND, errno, "shm: folder ", folder,
+                      " of 'address' cannot be entered; make it, or correct 'address'");
+  }
+  if (!access.admits(found.st_uid)) {
+    return error.fail(CDMF_PERMISSION_DENIED, 0, "shm: folder ", folder, " belongs to user ", found.st_uid,
+                      ", who could put another socket there; use a folder of this user or of root");
+  }
+  if ((found.st_mode & 0022) != 0 && (found.st_mode & S_ISVTX) == 0) {
+    return error.fail(CDMF_PERMISSION_DENIED, 0, "shm: folder ", folder,
+                      " may be written by others, who could put another socket there; `chmod go-w` it");
+  }
+  return CDMF_OK;
+}
+
+cdmf_status ListeningEndpoint::open(const std::string& path, ErrorText& error, const Access& access) {
   UniqueFd lock;
   if (const cdmf_status status = take_lock(path + ".lock", lock, error); status != CDMF_OK) {
     if (status != CDMF_ENDPOINT_IN_USE) return status;
@@ -113,6 +136,10 @@ cdmf_status ListeningEndpoint::open(const std::string& path, ErrorText& error) {
   }
   UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket) return error.fail(CDMF_RESOURCE_EXHAUSTED, errno, "shm: no socket for ", path);
+  struct stat there {};
+  if (lstat(path.c_str(), &there) == 0 && !S_ISSOCK(there.st_mode)) {
+    return error.fail(CDMF_ENDPOINT_IN_USE, 0, "shm: ", path, " is not a socket; remove it or change 'address'");
+  }
   unlink(path.c_str());  // Ours by the lock: a leftover of a server that was killed.
   sockaddr_un address;
   fill_address(address, path);
@@ -122,7 +149,9 @@ cdmf_status ListeningEndpoint::open(const std::string& path, ErrorText& error) {
   path_ = path;
   lock_ = std::move(lock);
   socket_ = std::move(socket);
-  if (chmod(path.c_str(), 0600) != 0 || listen(socket_.get(), kBacklog) != 0) {
+  const bool other_group = access.group != static_cast<gid_t>(-1);
+  if ((other_group && lchown(path.c_str(), static_cast<uid_t>(-1), access.group) != 0) ||
+      chmod(path.c_str(), access.mode) != 0 || listen(socket_.get(), kBacklog) != 0) {
     const int failure = errno;
     close();
     return error.fail(CDMF_PERMISSION_DENIED, failure, "shm: cannot listen at ", path);

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "ipc/driver.h"
+#include "segment/access.h"
 #include "segment/unique_fd.h"
 
 namespace cdmf::ipc::shm {
@@ -15,6 +16,10 @@ std::string encode_endpoint(const char* endpoint);
 /// Makes the folder when it is missing, and refuses one that others could write to. INVALID_CONFIG: too long a name.
 cdmf_status socket_path(const char* endpoint, std::string& path, ErrorText& error);
 
+/// The same for a path that the configuration names. Its folder must be there, and nobody but its owner, who must be
+/// root or somebody that access admits, may replace files in it (sticky folders are fine).
+cdmf_status check_socket_path(const std::string& path, const Access& access, ErrorText& error);
+
 /// A server's claim on an endpoint: the listening socket, and a lock that tells a live server from a leftover file.
 class ListeningEndpoint {
  public:
@@ -24,7 +29,8 @@ class ListeningEndpoint {
   ~ListeningEndpoint() { close(); }
 
   /// ENDPOINT_IN_USE when a server lives there. What a dead server left behind is replaced.
-  cdmf_status open(const std::string& path, ErrorText& error);
+  /// The socket has access's mode and group before anybody can connect.
+  cdmf_status open(const std::string& path, ErrorText& error, const Access& access = {});
   /// Removes the files. Idempotent.
   void close() noexcept;
   int fd() const noexcept { return socket_.get(); }

@@ -17,26 +17,6 @@ namespace {
 // Without these a peer could shrink the file under our feet (SIGBUS), or take the seals off again.
 constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
-/// Writes the control block into memory that is all zero.
-void lay_out(std::byte* memory, const SegmentPlan& plan, const EndFacts& server, const EndFacts& client) {
-  auto* const control = new (memory) SegmentControl{};
-  SegmentHeader& header = control->header;
-  header.magic = kSegmentMagic;
-  header.version = kVersionMajor;
-  header.total_size = plan.total_size();
-  header.ring_capacity = plan.ring_capacity;
-  header.slot_size = plan.slot_size;
-  header.minor = plan.minor;
-  header.features = plan.features;
-  header.frame_size_max = plan.frame_size_max;
-  header.tx_offset = kRingsOffset;
-  header.rx_offset = plan.bidirectional ? kRingsOffset + plan.ring_bytes() : 0;
-  header.checksum = plan.checksum ? 1 : 0;
-  header.generation = plan.generation;
-  control->server.facts = server;
-  control->client.facts = client;
-}
-
 /// Whether the header is what the other side, in the handshake, said it would be.
 cdmf_status check_header(const SegmentHeader& header, const SegmentPlan& plan, ErrorText& error) {
   if (header.magic != kSegmentMagic || header.version != kVersionMajor) {
@@ -69,6 +49,32 @@ cdmf_status check_header(const SegmentHeader& header, const SegmentPlan& plan, E
 }
 
 }  // namespace
+
+void Segment::lay_out(std::byte* memory, const SegmentPlan& plan, const EndFacts& server, const EndFacts& client) {
+  auto* const control = new (memory) SegmentControl{};
+  SegmentHeader& header = control->header;
+  header.magic = kSegmentMagic;
+  header.version = kVersionMajor;
+  header.total_size = plan.total_size();
+  header.ring_capacity = plan.ring_capacity;
+  header.slot_size = plan.slot_size;
+  header.minor = plan.minor;
+  header.features = plan.features;
+  header.frame_size_max = plan.frame_size_max;
+  header.tx_offset = kRingsOffset;
+  header.rx_offset = plan.bidirectional ? kRingsOffset + plan.ring_bytes() : 0;
+  header.checksum = plan.checksum ? 1 : 0;
+  header.generation = plan.generation;
+  control->server.facts = server;
+  control->client.facts = client;
+}
+
+Segment Segment::adopt(Mapping mapping, const SegmentPlan& plan) noexcept {
+  Segment adopted;
+  adopted.mapping_ = std::move(mapping);
+  adopted.ring_bytes_ = plan.ring_bytes();
+  return adopted;
+}
 
 cdmf_status Segment::create(const SegmentPlan& plan, const EndFacts& server, const EndFacts& client, Segment& segment,
                             UniqueFd& fd, ErrorText& error) {

@@ -20,8 +20,11 @@ inline constexpr std::uint32_t kVersionMajor = 1;
 inline constexpr std::uint32_t kVersionMinor = 1;
 inline constexpr std::uint64_t kRingsOffset = 4096;  // The control block has the first page.
 
-/// What both sides must know of to use it, by bits; a link has what both have. (None is needed so far.)
-inline constexpr std::uint32_t kFeaturesKnown = 0;
+/// What both sides must know of to use it, by bits; a link has what both have.
+inline constexpr std::uint32_t kFeatureSemaphores =
+    1;  // posix: beside the segment are semaphores, /name_tx and /name_rx.
+inline constexpr std::uint32_t kFeaturesKnown = kFeatureSemaphores;
+inline constexpr std::uint32_t kSocketFeaturesKnown = 0;  // Of those, what a link over a socket may have.
 
 /// What the server decides about a link and tells the client.
 struct SegmentPlan {
@@ -35,6 +38,11 @@ struct SegmentPlan {
   std::uint64_t generation = 0;         // How many segments the server had made, this one included.
 
   std::uint64_t ring_bytes() const noexcept { return std::uint64_t{ring_capacity} * slot_size; }
+  /// Whether a ring of so many slots carries the largest frame.
+  bool suffices(std::uint64_t capacity) const noexcept {
+    const std::uint64_t bytes = capacity * slot_size;
+    return is_valid_capacity(bytes) && frame_size_max <= payload_bytes_max(bytes);
+  }
   std::uint64_t total_size() const noexcept { return kRingsOffset + ring_bytes() * (bidirectional ? 2 : 1); }
 };
 
@@ -96,6 +104,11 @@ class Segment {
   /// Maps what a server sent, after checking the seals, the size and every value of the header against the plan.
   /// PROTOCOL_ERROR, VERSION_MISMATCH: it is not what the plan says; the text names both sides' values.
   static cdmf_status attach(int fd, const SegmentPlan& plan, Segment& segment, ErrorText& error);
+
+  /// Writes the control block into memory of plan.total_size() bytes that is all zero.
+  static void lay_out(std::byte* memory, const SegmentPlan& plan, const EndFacts& server, const EndFacts& client);
+  /// A segment that was laid out, and checked, elsewhere.
+  static Segment adopt(Mapping mapping, const SegmentPlan& plan) noexcept;
 
   explicit operator bool() const noexcept { return static_cast<bool>(mapping_); }
   RecordRingMemory tx() const noexcept { return {&control().tx, mapping_.memory() + kRingsOffset, ring_bytes_}; }

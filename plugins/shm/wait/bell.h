@@ -24,8 +24,9 @@
 namespace cdmf::ipc::shm {
 
 inline constexpr std::uint32_t kNotArmed = 0;
-inline constexpr std::uint32_t kArmedFd = 1;     // The receiver sleeps in epoll on its eventfd.
-inline constexpr std::uint32_t kArmedFutex = 2;  // The receiver sleeps on the word itself.
+inline constexpr std::uint32_t kArmedFd = 1;         // The receiver sleeps in epoll on its eventfd.
+inline constexpr std::uint32_t kArmedFutex = 2;      // The receiver sleeps on the word itself.
+inline constexpr std::uint32_t kArmedSemaphore = 3;  // In the link's named semaphore; see Channel::ring().
 inline constexpr std::uint64_t kSpaceSliceNs = 50'000'000;
 
 inline void signal_fd(int eventfd) noexcept {

@@ -89,6 +89,8 @@ INSTANTIATE_TEST_SUITE_P(Modes, ShmDriverModes,
                                            testing::Options{{"wait", "yield"}}, testing::Options{{"wait", "futex"}},
                                            testing::Options{{"checksum", "none"}, {"timestamp", "off"}},
                                            testing::Options{{"trust", "hostile"}},
+                                           testing::Options{{"segment", "posix"}},
+                                           testing::Options{{"segment", "posix"}, {"wait", "semaphore"}},
                                            testing::Options{{"trust", "hostile"}, {"wait", "futex"}}),
                          [](const auto& row) {
                            std::string name;

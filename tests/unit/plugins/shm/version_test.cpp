@@ -84,7 +84,7 @@ TEST(Version, NewerClientGetsALinkWithTheFeaturesThatBothKnow) {
   hello.frame_size_max = 100;
   OtherClient client(endpoint, hello, 200);
   EXPECT_EQ(client.take_answer(), sizeof(Welcome));
-  EXPECT_EQ(client.welcome.features & ~kFeaturesKnown, 0u);
+  EXPECT_EQ(client.welcome.features & ~kSocketFeaturesKnown, 0u);
   EXPECT_EQ(client.welcome.header.minor, kVersionMinor);
   client.attach();
   EXPECT_NE(server.next_peer(), CDMF_NO_PEER);
