@@ -54,6 +54,12 @@ std::size_t count_files(const char* folder) {
   for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(folder)) ++count;
   return count;
 }
+/// The only child of this process; returns when all its threads have stopped, which is some time after the signal.
+void stop(const Child& child) {
+  child.signal(SIGSTOP);
+  siginfo_t info{};
+  EXPECT_EQ(waitid(P_ALL, 0, &info, WSTOPPED), 0);
+}
 /// attach() in a client that was just told of the end of its server, or comes before it.
 cdmf_status attach_in_time(DriverUnderTest& client) {
   const std::uint64_t deadline = in_ms(kPatienceMs);
@@ -192,12 +198,12 @@ TEST_P(ObjectDeath, StoppedServerIsSlowAndNotDead) {
   ready.pass();
   DriverUnderTest client(CDMF_ROLE_CLIENT, endpoint, GetParam());
   ASSERT_EQ(client.open(), CDMF_OK);
-  child.signal(SIGSTOP);
+  stop(child);
   EXPECT_EQ(client.attach(50), CDMF_TIMEOUT) << client.error.message;
   child.signal(SIGCONT);
   ASSERT_EQ(attach_in_time(client), CDMF_OK) << client.error.message;
   client.next_peer();
-  child.signal(SIGSTOP);
+  stop(child);
   ASSERT_EQ(client.send(client.peer, "are you there?"), CDMF_OK);
   EXPECT_EQ(client->await_messages(client.self(), in_ms(50)), CDMF_TIMEOUT) << "no news of its death";
   child.signal(SIGCONT);
