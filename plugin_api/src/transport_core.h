@@ -112,6 +112,9 @@ class TransportCore : public std::enable_shared_from_this<TransportCore> {
   cdmf_status claim(SenderLock& lock, const SendOptions& options, std::size_t size, cdmf_loan& loan);
   cdmf_status claim_later(cdmf_status status, SenderLock& lock, const SendOptions& options, std::size_t size,
                           cdmf_loan& loan, PeerId peer);
+  cdmf_status resolve_peer(const SendOptions& options, PeerId& peer) noexcept;
+  cdmf_status send_in_steps(cdmf_status status, SenderLock& lock, const MessageView& message,
+                            const SendOptions& options, PeerId peer);
   cdmf_status wait_for_room(SenderLock& lock, PeerId peer, std::size_t size, std::uint64_t deadline);
   bool wait_for_loan(SenderLock& lock, PeerId peer, std::uint64_t deadline);
   void forget_loan(const DriverHandle& driver, PeerId peer);

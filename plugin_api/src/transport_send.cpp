@@ -6,6 +6,11 @@
 #include "transport_core.h"
 
 namespace cdmf::ipc {
+namespace {
+
+constexpr cdmf_status kNotTried = -1;  // No status of a driver.
+
+}  // namespace
 
 /// Senders::MANY: one sender at a time. Senders::ONE: nothing.
 class TransportCore::SenderLock {
@@ -96,16 +101,22 @@ void TransportCore::count_sent(std::size_t payload_size) noexcept {
   counters_.bytes_sent.add(payload_size);
 }
 
-/// Gets memory for one frame, without waiting. peer: whom it is for.
-inline cdmf_status TransportCore::try_claim(const SendOptions& options, std::size_t size, cdmf_loan& loan,
-                                            PeerId& peer) noexcept {
+/// Whom a message is for, when anything can be sent.
+inline cdmf_status TransportCore::resolve_peer(const SendOptions& options, PeerId& peer) noexcept {
   if (!sendable_.load(std::memory_order_acquire)) return CDMF_NOT_CONNECTED;
   peer = options.peer;
   if (peer == kNoPeer) {
     peer = peers_.sole();
     if (peer == kNoPeer) return peers_.count() > 1 ? CDMF_INVALID_ARGUMENT : CDMF_NOT_CONNECTED;
   }
-  return driver_->ops().claim(driver_->self(), peer, size, &loan);
+  return CDMF_OK;
+}
+
+/// Gets memory for one frame, without waiting. peer: whom it is for.
+inline cdmf_status TransportCore::try_claim(const SendOptions& options, std::size_t size, cdmf_loan& loan,
+                                            PeerId& peer) noexcept {
+  const cdmf_status status = resolve_peer(options, peer);
+  return status == CDMF_OK ? driver_->ops().claim(driver_->self(), peer, size, &loan) : status;
 }
 
 /// The same; waits for room, without the lock, as long as the options allow.
@@ -176,27 +187,52 @@ TransportResult<> TransportCore::send(const MessageView& message, const SendOpti
   if (!fits(message)) [[unlikely]] {
     if (Status bad = refuse(message); !bad) return bad;
   }
-  const std::size_t extensions = extension_size(message);
-  const std::size_t size = frame_size(message.payload.size(), message.subject.size(), extensions);
   SenderLock lock(*this);
-  cdmf_loan frame;
-  cdmf_status status = claim(lock, options, size, frame);
-  if (status == CDMF_OK) {
-    auto* bytes = static_cast<std::byte*>(frame.memory);
-    write_frame_header(bytes, message, message.subject.size(), extensions);
-    bytes += kFrameHeaderBytes;
-    write_extensions(bytes, message);
-    bytes += extensions;
-    if (!message.payload.empty()) std::memcpy(bytes, message.payload.data(), message.payload.size());
-    if (!message.subject.empty()) {
-      std::memcpy(bytes + message.payload.size(), message.subject.data(), message.subject.size());
+  PeerId peer = kNoPeer;
+  cdmf_status status = resolve_peer(options, peer);
+  if (status == CDMF_OK) [[likely]] {
+    const auto put = driver_->put();
+    if (put != nullptr && message.hops == 0) [[likely]] {
+      cdmf_pieces frame;
+      make_frame_header(frame.head, message, message.subject.size(), 0);
+      frame.body = message.payload.data();
+      frame.body_size = message.payload.size();
+      frame.tail = message.subject.data();
+      frame.tail_size = message.subject.size();
+      status = put(driver_->self(), peer, &frame, options.flush ? 1 : 0);
+    } else {
+      status = kNotTried;
     }
-    status = driver_->ops().commit(driver_->self(), &frame, size, options.flush ? 1 : 0);
+    // No room: wait for it. The other outcomes are final, and the same either way.
+    if (status != CDMF_OK) [[unlikely]]
+      status = send_in_steps(status, lock, message, options, peer);
   }
   if (status != CDMF_OK) [[unlikely]]
     return send_failed(status, options, message.payload.size());
   count_sent(message.payload.size());
   return {};
+}
+
+/// Claims, waiting for room where that is allowed, writes the frame, and commits. status: what a first try came to.
+[[gnu::noinline]] cdmf_status TransportCore::send_in_steps(cdmf_status status, SenderLock& lock,
+                                                           const MessageView& message, const SendOptions& options,
+                                                           PeerId peer) {
+  const std::size_t extensions = extension_size(message);
+  const std::size_t size = frame_size(message.payload.size(), message.subject.size(), extensions);
+  cdmf_loan frame;
+  if (status == kNotTried) status = driver_->ops().claim(driver_->self(), peer, size, &frame);
+  if (status != CDMF_OK) status = claim_later(status, lock, options, size, frame, peer);
+  if (status != CDMF_OK) return status;
+  auto* bytes = static_cast<std::byte*>(frame.memory);
+  write_frame_header(bytes, message, message.subject.size(), extensions);
+  bytes += kFrameHeaderBytes;
+  write_extensions(bytes, message);
+  bytes += extensions;
+  if (!message.payload.empty()) std::memcpy(bytes, message.payload.data(), message.payload.size());
+  if (!message.subject.empty()) {
+    std::memcpy(bytes + message.payload.size(), message.subject.data(), message.subject.size());
+  }
+  return driver_->ops().commit(driver_->self(), &frame, size, options.flush ? 1 : 0);
 }
 
 TransportResult<Loan> TransportCore::loan(std::size_t payload_size, const LoanOptions& options) {

@@ -42,14 +42,21 @@ inline constexpr std::size_t kHopsBytes = 16;          ///< of its block
   return kFrameHeaderBytes + extensions + payload + subject;
 }
 
-/// Writes the 16 header bytes as two words; frame is aligned to CDMF_FRAME_ALIGNMENT.
-inline void write_frame_header(void* frame, const MessageView& message, std::size_t subject_size,
-                               std::size_t extension_size) noexcept {
-  auto* words = static_cast<std::uint64_t*>(frame);
+/// The 16 header bytes as two words.
+inline void make_frame_header(std::uint64_t (&words)[2], const MessageView& message, std::size_t subject_size,
+                              std::size_t extension_size) noexcept {
   words[0] = message.id;
   words[1] = static_cast<std::uint64_t>(message.type) | std::uint64_t{kFrameVersion} << 8 |
              std::uint64_t{message.flags} << 16 | std::uint64_t{message.time_left.code()} << 24 |
              static_cast<std::uint64_t>(subject_size) << 32 | static_cast<std::uint64_t>(extension_size) << 48;
+}
+
+/// Writes them; frame is aligned to CDMF_FRAME_ALIGNMENT.
+inline void write_frame_header(void* frame, const MessageView& message, std::size_t subject_size,
+                               std::size_t extension_size) noexcept {
+  std::uint64_t words[2];
+  make_frame_header(words, message, subject_size, extension_size);
+  std::memcpy(frame, words, sizeof words);
 }
 
 /// Bytes of the extension blocks that a message needs by itself.

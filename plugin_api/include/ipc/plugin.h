@@ -6,14 +6,17 @@
 //   };
 //   constexpr TransportDescription kDescription{.type = "acme", .summary = "…", .properties = kProperties, …};
 //   CDMF_EXPORT_TRANSPORT(AcmeDriver, kDescription)     // at global scope, once, in the plugin's entry file
+#include <concepts>
 #include <cstdio>
 #include <exception>
 #include <new>
 #include <span>
+#include <string_view>
 #include <utility>
 
 #include "ipc/driver.h"
 #include "ipc/plugin_abi.h"
+#include "ipc/put_abi.h"
 
 namespace cdmf::ipc {
 
@@ -67,6 +70,12 @@ struct TransportDescription {
 };
 
 namespace sdk {
+
+/// A driver that sends in one call: ipc/put_abi.h.
+template <typename D>
+concept CanPut = requires(D& driver, cdmf_peer peer, const cdmf_pieces& frame) {
+  { driver.put(peer, frame, true) } -> std::same_as<cdmf_status>;
+};
 
 /// The C functions of one driver class. Calls are qualified (D::claim), hence direct and inlined: the boundary costs
 /// the one indirect call of the host.
@@ -199,7 +208,19 @@ class DriverTable {
   static void describe(void* self, cdmf_info* info) noexcept {
     guarded_void(self, "describe", [&] { driver(self).D::describe(*info); });
   }
+  static cdmf_status put(void* self, cdmf_peer peer, const cdmf_pieces* frame,
+                         std::uint32_t flush) noexcept requires CanPut<D> {
+    if constexpr (noexcept(driver(self).D::put(peer, *frame, flush != 0))) {
+      return driver(self).D::put(peer, *frame, flush != 0);
+    } else {
+      return guarded(self, "put", [&] { return driver(self).D::put(peer, *frame, flush != 0); });
+    }
+  }
   static const void* get_extension(void* self, const char* name) noexcept {
+    if constexpr (CanPut<D>) {
+      static constexpr cdmf_put kPut{sizeof(cdmf_put), 0, put};
+      if (std::string_view(name) == CDMF_PUT_EXTENSION) return &kPut;
+    }
     const void* extension = nullptr;
     guarded_void(self, "get_extension", [&] { extension = driver(self).D::get_extension(name); });
     return extension;

@@ -2,6 +2,7 @@
 #include "plugin_abi_c11.h"
 
 #include "ipc/plugin_abi.h"
+#include "ipc/put_abi.h"
 #include "ipc/sizes_abi.h"
 #include "plugin_abi_layout.h"
 

@@ -160,6 +160,58 @@ TEST(Sdk, TheDescriptorSaysWhatItWasBuiltFor) {
   EXPECT_EQ(kPlugin.get_extension("anything"), nullptr);
 }
 
+/// Takes frames in one call. The rest is never asked for.
+class PuttingDriver final : public Driver {
+ public:
+  PuttingDriver(const DriverConfig& config, PluginHost /*host*/)
+      : throws_(std::string_view(config.endpoint()) == "throws") {}
+  cdmf_status put(cdmf_peer peer, const cdmf_pieces& frame, bool flush) {
+    if (throws_) throw std::runtime_error("kaboom");
+    return peer == 7 && frame.body_size == 3 && flush ? CDMF_OK : CDMF_INVALID_ARGUMENT;
+  }
+  const void* get_extension(const char* name) override { return std::string_view(name) == "own" ? this : nullptr; }
+  cdmf_status open(ErrorText&) override { return CDMF_OK; }
+  cdmf_status attach(std::uint64_t, cdmf_peer&, ErrorText&) override { return CDMF_OK; }
+  cdmf_status claim(cdmf_peer, std::size_t, cdmf_loan&) override { return CDMF_UNSUPPORTED; }
+  cdmf_status commit(const cdmf_loan&, std::size_t, bool) override { return CDMF_UNSUPPORTED; }
+  void abort(const cdmf_loan&) override {}
+  cdmf_status flush(cdmf_peer, std::uint64_t) override { return CDMF_OK; }
+  cdmf_status await_space(cdmf_peer, std::size_t, std::uint64_t) override { return CDMF_OK; }
+  std::size_t receive_burst(cdmf_view*, std::size_t) override { return 0; }
+  void release_burst() override {}
+  cdmf_status await_messages(std::uint64_t) override { return CDMF_OK; }
+  void interrupt() override {}
+  cdmf_status disconnect(cdmf_peer, cdmf_status) override { return CDMF_OK; }
+  void close() override {}
+  void describe(cdmf_info&) override {}
+
+ private:
+  bool throws_;
+};
+
+TEST(Sdk, ADriverWithAMethodPutOffersItAsAnExtension) {
+  constexpr TransportDescription kPutting{.type = "putting", .summary = "puts"};
+  const cdmf_plugin plugin = make_plugin<PuttingDriver>(kPutting);
+  LogHost log;
+  for (const bool throws : {false, true}) {
+    cdmf_config config{};
+    config.struct_size = sizeof config;
+    config.endpoint = throws ? "throws" : "works";
+    cdmf_driver driver{};
+    ASSERT_EQ(plugin.create(&log.host, &config, &driver, nullptr), CDMF_OK);
+    const auto* extension = static_cast<const cdmf_put*>(driver.ops->get_extension(driver.self, CDMF_PUT_EXTENSION));
+    ASSERT_NE(extension, nullptr);
+    EXPECT_EQ(extension->struct_size, sizeof(cdmf_put));
+    const cdmf_pieces frame{{1, 2}, "abc", 3, nullptr, 0};
+    EXPECT_EQ(extension->put(driver.self, 7, &frame, 1), throws ? CDMF_INTERNAL_ERROR : CDMF_OK);
+    EXPECT_NE(driver.ops->get_extension(driver.self, "own"), nullptr);
+    EXPECT_EQ(driver.ops->get_extension(driver.self, "other"), nullptr);
+    driver.ops->destroy(driver.self);
+  }
+  ASSERT_EQ(log.lines.size(), 1u);
+  EXPECT_NE(log.lines[0].find("put"), std::string::npos) << log.lines[0];
+}
+
 TEST(Sdk, PollTimeoutsAreRoundedUpSoThatNoWaitIsEarly) {
   EXPECT_EQ(poll_timeout_ms(kNoWait), 0);
   EXPECT_EQ(poll_timeout_ms(kForever), -1);
