@@ -76,6 +76,11 @@ class Link {
   bool claim_open = false;
   std::uint64_t batch_time_us = 0;  // Time of sending of the open batch, 0 before its first commit.
 
+  /// Whether a frame of this size (not 0) can be sent as far as the ring allows it.
+  [[nodiscard]] bool can_put(std::size_t size) const noexcept {
+    return size <= terms_.plan.frame_size_max && can_send() && !claim_open && ended() == CDMF_OK;
+  }
+
   /// Publishes the open batch and wakes the peer if it sleeps. False: the peer has made its bell one that could block.
   [[nodiscard]] bool flush() noexcept {
     batch_time_us = 0;

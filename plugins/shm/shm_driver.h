@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "ipc/driver.h"
+#include "ipc/put_abi.h"
 #include "link.h"
 #include "link_calls.h"
 #include "link_table.h"
@@ -34,6 +35,8 @@ class ShmDriver final : public Driver, private Rendezvous::Owner {
   cdmf_status claim(cdmf_peer peer, std::size_t size, cdmf_loan& loan) override;
   cdmf_status commit(const cdmf_loan& loan, std::size_t size, bool flush) override;
   void abort(const cdmf_loan& loan) override;
+  /// In place of claim() and commit(): ipc/put_abi.h.
+  cdmf_status put(cdmf_peer peer, const cdmf_pieces& frame, bool flush) noexcept;
   cdmf_status flush(cdmf_peer peer, std::uint64_t deadline) override;
   cdmf_status await_space(cdmf_peer peer, std::size_t size, std::uint64_t deadline) override;
 
@@ -76,6 +79,9 @@ class ShmDriver final : public Driver, private Rendezvous::Owner {
   // The sender.
   Link* sending_link(cdmf_peer peer);
   void renew_sender_links();
+  cdmf_status put_slowly(cdmf_peer peer, const cdmf_pieces& frame, bool flush) noexcept;
+  cdmf_status put_failed(Link& link) noexcept;
+  cdmf_status claim_failed(Link& link, ClaimOutcome outcome);
   std::uint64_t time_of_sending(Link& link) noexcept;
   void break_bell(Link& link);
 
@@ -117,6 +123,7 @@ class ShmDriver final : public Driver, private Rendezvous::Owner {
 
   // The sender's own.
   LinkSnapshot sender_links_;
+  Link* last_put_ = nullptr;  // Of that snapshot: whom put() was last for.
   WallClock sending_clock_;
   std::vector<std::shared_ptr<Link>> claimed_;  // Links that left the table with an open claim.
 

@@ -1,12 +1,24 @@
 // The sender's half of the driver. All on the one thread that sends at a time, but for await_space().
 #include <algorithm>
+#include <cstring>
 
 #include "checksum.h"
 #include "shm_driver.h"
 
 namespace cdmf::ipc::shm {
+namespace {
+
+inline void write_pieces(std::byte* memory, const cdmf_pieces& frame) noexcept {
+  std::memcpy(memory, frame.head, sizeof frame.head);
+  memory += sizeof frame.head;
+  if (frame.body_size != 0) std::memcpy(memory, frame.body, frame.body_size);
+  if (frame.tail_size != 0) std::memcpy(memory + frame.body_size, frame.tail, frame.tail_size);
+}
+
+}  // namespace
 
 void ShmDriver::renew_sender_links() {
+  last_put_ = nullptr;
   for (std::shared_ptr<Link>& link : sender_links_.renew(links_)) {
     // A claim outlives its link: the memory stays until the commit.
     if (link && link->claim_open && sender_links_.find(link->id()) == nullptr) claimed_.push_back(std::move(link));
@@ -27,6 +39,23 @@ inline std::uint64_t ShmDriver::time_of_sending(Link& link) noexcept {
 
 [[gnu::cold]] void ShmDriver::break_bell(Link& link) { break_link(link, "its eventfd was made to block"); }
 
+[[gnu::noinline]] cdmf_status ShmDriver::claim_failed(Link& link, ClaimOutcome outcome) {
+  switch (outcome) {
+    case ClaimOutcome::claimed:
+      return CDMF_OK;
+    case ClaimOutcome::full:
+      link.batch_time_us = 0;
+      if (!link.notify()) break_bell(link);  // What was committed has just been flushed.
+      return CDMF_BUFFER_FULL;
+    case ClaimOutcome::too_large:
+      return CDMF_BUFFER_OVERFLOW;
+    case ClaimOutcome::corrupt:
+      break;
+  }
+  break_link(link, to_string(link.producer->fault()));
+  return CDMF_PROTOCOL_ERROR;
+}
+
 cdmf_status ShmDriver::claim(cdmf_peer peer, std::size_t size, cdmf_loan& loan) {
   Link* const link = sending_link(peer);
   if (link == nullptr) return CDMF_NOT_CONNECTED;
@@ -36,19 +65,9 @@ cdmf_status ShmDriver::claim(cdmf_peer peer, std::size_t size, cdmf_loan& loan) 
   if (link->claim_open) return CDMF_RESOURCE_EXHAUSTED;
   if (size > link->terms().plan.frame_size_max) return CDMF_BUFFER_OVERFLOW;
   if (size == 0) return CDMF_INVALID_ARGUMENT;
-  switch (link->producer->claim(size)) {
-    case ClaimOutcome::claimed:
-      break;
-    case ClaimOutcome::full:
-      link->batch_time_us = 0;
-      if (!link->notify()) break_bell(*link);  // What was committed has just been flushed.
-      return CDMF_BUFFER_FULL;
-    case ClaimOutcome::too_large:
-      return CDMF_BUFFER_OVERFLOW;
-    case ClaimOutcome::corrupt:
-      break_link(*link, to_string(link->producer->fault()));
-      return CDMF_PROTOCOL_ERROR;
-  }
+  const ClaimOutcome outcome = link->producer->claim(size);
+  if (outcome != ClaimOutcome::claimed) [[unlikely]]
+    return claim_failed(*link, outcome);
   link->claim_open = true;
   loan.memory = link->producer->payload().data();
   loan.size = size;
@@ -68,6 +87,43 @@ cdmf_status ShmDriver::commit(const cdmf_loan& loan, std::size_t size, bool flus
   const std::uint32_t checksum = link.terms().plan.checksum ? crc32_ieee(loan.memory, size) : 0;
   link.producer->commit(size, time_of_sending(link), checksum);
   if (flush && !link.flush()) break_bell(link);
+  return CDMF_OK;
+}
+
+/// The plain case: the peer of the last call, and room in its ring.
+cdmf_status ShmDriver::put(cdmf_peer peer, const cdmf_pieces& frame, bool flush) noexcept {
+  const std::size_t size = sizeof frame.head + frame.body_size + frame.tail_size;
+  Link* const link = last_put_;
+  if (link == nullptr || link->id() != peer || !sender_links_.is_current(links_) || !link->can_put(size) ||
+      link->producer->claim(size) != ClaimOutcome::claimed) [[unlikely]] {
+    return put_slowly(peer, frame, flush);
+  }
+  std::byte* const memory = link->producer->payload().data();
+  write_pieces(memory, frame);
+  const std::uint32_t checksum = link->terms().plan.checksum ? crc32_ieee(memory, size) : 0;
+  link->producer->commit(size, time_of_sending(*link), checksum);
+  if (flush && !link->flush()) [[unlikely]]
+    return put_failed(*link);
+  return CDMF_OK;
+}
+
+/// Step by step, so that every outcome is that of claim() and commit().
+[[gnu::noinline]] cdmf_status ShmDriver::put_slowly(cdmf_peer peer, const cdmf_pieces& frame, bool flush) noexcept try {
+  const std::size_t size = sizeof frame.head + frame.body_size + frame.tail_size;
+  cdmf_loan loan{};
+  if (const cdmf_status status = ShmDriver::claim(peer, size, loan); status != CDMF_OK) return status;
+  last_put_ = reinterpret_cast<Link*>(static_cast<std::uintptr_t>(loan.token));
+  write_pieces(static_cast<std::byte*>(loan.memory), frame);
+  return ShmDriver::commit(loan, size, flush);
+} catch (const std::exception& problem) {  // A lack of memory.
+  host_.log(CDMF_LOG_ERROR, "shm: cannot send: ", problem.what());
+  return CDMF_RESOURCE_EXHAUSTED;
+}
+
+[[gnu::cold]] cdmf_status ShmDriver::put_failed(Link& link) noexcept try {
+  break_bell(link);
+  return CDMF_OK;  // The frame is in the ring; that the link is over, the next call says.
+} catch (const std::exception&) {
   return CDMF_OK;
 }
 

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "driver_under_test.h"
+#include "ipc/put_abi.h"
 
 namespace cdmf::ipc::shm {
 namespace {
@@ -149,6 +150,45 @@ TEST(ShmDriver, CommitIsSentByTheNextFlushAndAbortNever) {
   ASSERT_EQ(pair.client->flush(pair.client.self(), CDMF_NO_PEER, 0), CDMF_OK);
   EXPECT_EQ(pair.server.next().content, "one");
   EXPECT_EQ(pair.server.next().content, "two");
+}
+
+TEST(ShmDriver, PutSendsAFrameInPiecesAndEndsLikeAClaim) {
+  Pair pair(testing::Options{{"ring_buffer_capacity", "32"}});
+  const auto* extension =
+      static_cast<const cdmf_put*>(pair.client->get_extension(pair.client.self(), CDMF_PUT_EXTENSION));
+  ASSERT_NE(extension, nullptr);
+  const std::string body(4096 + CDMF_FRAME_OVERHEAD_MAX, 'b');
+  const auto put = [&](cdmf_peer peer, std::size_t body_size, std::string_view tail, bool flush) {
+    cdmf_pieces frame{};
+    std::memcpy(frame.head, "the head has 16.", 16);
+    frame.body = body_size != 0 ? body.data() : nullptr;
+    frame.body_size = body_size;
+    frame.tail = tail.empty() ? nullptr : tail.data();
+    frame.tail_size = tail.size();
+    return extension->put(pair.client.self(), peer, &frame, flush ? 1 : 0);
+  };
+  EXPECT_EQ(put(pair.to_server + 1, 1, "", true), CDMF_NOT_CONNECTED);
+  EXPECT_EQ(put(pair.to_server, body.size() - 15, "", true), CDMF_BUFFER_OVERFLOW);
+  ASSERT_EQ(put(pair.to_server, 0, "", false), CDMF_OK);
+  ASSERT_EQ(put(pair.to_server, 100, "tail", false), CDMF_OK);
+  EXPECT_TRUE(pair.server.take().empty());
+  ASSERT_EQ(put(pair.to_server, body.size() - 20, "tail", true), CDMF_OK);
+  EXPECT_EQ(pair.server.next().content, "the head has 16.");
+  EXPECT_EQ(pair.server.next().content, "the head has 16." + std::string(100, 'b') + "tail");
+  EXPECT_EQ(pair.server.next().content, "the head has 16." + std::string(body.size() - 20, 'b') + "tail");
+
+  cdmf_loan loan{};
+  ASSERT_EQ(pair.client->claim(pair.client.self(), pair.to_server, 10, &loan), CDMF_OK);
+  EXPECT_EQ(put(pair.to_server, 1, "", true), CDMF_RESOURCE_EXHAUSTED) << "a claim is open";
+  pair.client->abort(pair.client.self(), &loan);
+  int sent = 0;
+  while (put(pair.to_server, 1000, "", false) == CDMF_OK) ++sent;
+  EXPECT_GT(sent, 1);
+  EXPECT_EQ(put(pair.to_server, 1000, "", false), CDMF_BUFFER_FULL);
+  for (int i = 0; i < sent; ++i) EXPECT_EQ(pair.server.next().content.size(), 1016u) << "a full ring is flushed";
+  pair.server.close();
+  EXPECT_EQ(pair.client.next().kind, static_cast<std::uint32_t>(CDMF_VIEW_PEER_DISCONNECTED));
+  EXPECT_EQ(put(pair.to_server, 1, "", true), CDMF_NOT_CONNECTED);
 }
 
 TEST(ShmDriver, SizesOutsideTheAgreementAreRefused) {
