@@ -133,6 +133,14 @@ bool hear(int socket, Packet& packet, std::span<UniqueFd> fds = {}, std::size_t 
     poll(&wait, 1, 100);
   }
 }
+/// Whether the other end has hung up; what it said before is thrown away.
+inline bool is_hung_up_on_now(int socket) {
+  char bytes[512];
+  for (;;) {
+    const ssize_t got = recv(socket, bytes, sizeof bytes, MSG_DONTWAIT);
+    if (got <= 0) return got == 0 || errno != EAGAIN;
+  }
+}
 /// Waits until the other end hangs up, whatever it says before.
 inline bool is_hung_up_on(int socket) {
   const std::uint64_t deadline = in_ms(kPatienceMs);
@@ -178,15 +186,20 @@ inline std::string good_content(std::uint64_t number) {
 /// A server of ours and a good client of it; what is hostile comes and goes beside them.
 class GoodPair {
  public:
-  explicit GoodPair(const Options& options = {}, const cdmf_host* log = nullptr)
-      : endpoint(unique_endpoint()),
+  explicit GoodPair(const Options& options = {}, const cdmf_host* log = nullptr,
+                    const std::string& at = unique_endpoint())
+      : endpoint(at),
         server(CDMF_ROLE_SERVER, endpoint, options, 4096, log),
         client(CDMF_ROLE_CLIENT, endpoint, options) {
     EXPECT_EQ(server.open(), CDMF_OK) << server.error.message;
     EXPECT_EQ(client.open(), CDMF_OK) << client.error.message;
     EXPECT_EQ(client.attach(), CDMF_OK) << client.error.message;
-    client_peer = server.next_peer();
     EXPECT_EQ(client.next_peer(), client.peer);
+    // Others may be there already: ours is the one that knows this.
+    EXPECT_EQ(client.send(client.peer, "the good one"), CDMF_OK);
+    Message first = server.next();
+    while (first.content != "the good one" && first.kind != testing::kNothing) first = server.next();
+    client_peer = first.peer;
   }
   /// There and back, with contents checked. What the server receives from others meanwhile goes to `aside`.
   void expect_service(const std::function<void(const Message&)>& aside = {}) {
