@@ -12,6 +12,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
+#include <new>
 #include <utility>
 
 namespace cdmf::ipc::shm {
@@ -23,12 +24,17 @@ constexpr std::size_t kPendingMax = 256;  // Clients in the middle of their hand
 constexpr unsigned kAcceptsPerLook = 64;  // Others have their turn between; epoll reports again what is left.
 constexpr unsigned kNoticesPerLook = 64;
 constexpr std::uint64_t kAcceptPauseNs = 100'000'000;
+constexpr std::uint64_t kNoticePauseNs = 10'000'000;
+// Clients that come to nothing get a twentieth of a processor, and twenty times that for a moment.
+constexpr std::uint64_t kWasteShare = 20;
+constexpr std::uint64_t kWasteBurstNs = 1'000'000'000;
+constexpr std::uint64_t kConnectCostNs = 30'000;  // Of one that says nothing: accepted, watched, logged, closed.
 
 /// Links of this thread have a socket.
 int socket_of(const Link& link) noexcept { return static_cast<const SocketChannel&>(link.channel()).socket(); }
 
-/// What ended a link, as its socket tells; CDMF_OK: it has not ended.
-cdmf_status read_notices(Link& link, bool& rang) noexcept {
+/// What ended a link, as its socket tells; CDMF_OK: it has not ended. floods: there is still more to read.
+cdmf_status read_notices(Link& link, bool& rang, bool& floods) noexcept {
   bool closed_once = false;
   for (unsigned count = 0; count < kNoticesPerLook; ++count) {
     Notice notice;
@@ -53,6 +59,7 @@ cdmf_status read_notices(Link& link, bool& rang) noexcept {
         break;
     }
   }
+  floods = true;
   return CDMF_OK;
 }
 
@@ -161,6 +168,7 @@ void ControlThread::run() {
       }
     }
     drop_late_clients();
+    resume_links();
     if (accept_again_at_ != 0 && monotonic_now_ns() >= accept_again_at_) {
       accept_again_at_ = 0;
       add_to_epoll(listener_, kListenerKey);
@@ -171,11 +179,12 @@ void ControlThread::run() {
 int ControlThread::next_timeout_ms() const {
   std::uint64_t deadline = accept_again_at_ != 0 ? accept_again_at_ : kForever;
   for (const auto& [key, client] : clients_) deadline = std::min(deadline, client.deadline);
+  if (!paused_.empty()) deadline = std::min(deadline, paused_.front().first);
   return poll_timeout_ms(deadline);
 }
 
 void ControlThread::accept_clients() {
-  for (unsigned count = 0; count < kAcceptsPerLook; ++count) {
+  for (unsigned count = 0; count < kAcceptsPerLook && accept_again_at_ == 0; ++count) {
     UniqueFd socket(accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket) {
       if (errno == EINTR || errno == ECONNABORTED) continue;
@@ -195,6 +204,7 @@ void ControlThread::accept_clients() {
     PendingClient client;
     client.socket = std::move(socket);
     client.deadline = monotonic_now_ns() + kHandshakeTimeoutNs;
+    client.cost_ns = kConnectCostNs;
     clients_.emplace(key, std::move(client));
     if (!add_to_epoll(fd, key)) give_up(key, "as it cannot be watched");
   }
@@ -203,7 +213,10 @@ void ControlThread::accept_clients() {
 void ControlThread::advance(std::uint64_t key) {
   PendingClient& client = clients_.at(key);
   if (!client.welcomed) {
-    if (!welcome(client)) drop_client(key);
+    const std::uint64_t begun = monotonic_now_ns();
+    const bool stays = welcome(client);
+    client.cost_ns += monotonic_now_ns() - begun;
+    if (!stays) drop_client(key);
     return;
   }
   Ack ack;
@@ -314,9 +327,53 @@ void ControlThread::give_up(std::uint64_t key, const char* why) {
 void ControlThread::drop_client(std::uint64_t key) {
   const auto found = clients_.find(key);
   if (found->second.welcomed) owner_.dismissed(found->second.terms.id);
+  waste(found->second.cost_ns);
   // Closing is not enough: a child of fork() may have a copy of the socket, and epoll would go on reporting it.
   epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, found->second.socket.get(), nullptr);
   clients_.erase(found);
+}
+
+/// Time went into a client that came to nothing. When that becomes too much, accepting pauses: a flood of such would
+/// otherwise take a whole processor from the application. Clients that become links are never charged.
+void ControlThread::waste(std::uint64_t cost_ns) {
+  const std::uint64_t now = monotonic_now_ns();
+  wasted_until_ = std::max(wasted_until_, now > kWasteBurstNs ? now - kWasteBurstNs : 0) + cost_ns * kWasteShare;
+  if (wasted_until_ <= now || accept_again_at_ != 0 || listener_ < 0) return;
+  if (std::uint64_t left_out = 0; slow_downs_.allows(now, left_out)) {
+    host_.log(CDMF_LOG_WARNING, "shm: too many clients come to nothing; for ", (wasted_until_ - now) / 1'000'000,
+              " ms all have to wait");
+  }
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, listener_, nullptr);
+  accept_again_at_ = wasted_until_;
+}
+
+/// Its peer sends notices faster than any that means them. HUP is still reported.
+void ControlThread::pause_link(std::uint64_t key) noexcept {
+  try {
+    paused_.emplace_back(monotonic_now_ns() + kNoticePauseNs, key);
+  } catch (const std::bad_alloc&) {
+    return;
+  }
+  const std::lock_guard lock(links_mutex_);
+  epoll_event event{};
+  event.data.u64 = key;
+  if (const auto found = links_.find(key); found != links_.end()) {
+    epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, socket_of(*found->second.link), &event);
+  }
+}
+
+void ControlThread::resume_links() noexcept {
+  if (paused_.empty()) return;
+  const std::uint64_t now = monotonic_now_ns();
+  for (; !paused_.empty() && paused_.front().first <= now; paused_.pop_front()) {
+    const std::lock_guard lock(links_mutex_);
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.u64 = paused_.front().second;
+    if (const auto found = links_.find(event.data.u64); found != links_.end()) {
+      epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, socket_of(*found->second.link), &event);
+    }
+  }
 }
 
 void ControlThread::drop_late_clients() {
@@ -343,7 +400,9 @@ void ControlThread::look_at_link(std::uint64_t key) {
     link = found->second.link;
   }
   bool rang = false;
-  cdmf_status reason = read_notices(*link, rang);
+  bool floods = false;
+  cdmf_status reason = read_notices(*link, rang, floods);
+  if (floods) pause_link(key);
   if (reason == CDMF_OK && process_ended) reason = CDMF_PEER_DIED;
   if (reason == CDMF_OK) {
     if (rang) owner_.kick(link->id());

@@ -3,12 +3,14 @@
 // the end of links, off the data path; it never touches a ring.
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "handshake.h"
 #include "link.h"
@@ -24,7 +26,8 @@ namespace cdmf::ipc::shm {
 struct PendingClient {
   UniqueFd socket;
   std::uint64_t deadline = 0;
-  bool welcomed = false;  // Waiting for its Ack; the rest is set then.
+  std::uint64_t cost_ns = 0;  // Time spent on it so far.
+  bool welcomed = false;      // Waiting for its Ack; the rest is set then.
   LinkTerms terms;
   Segment segment;
   UniqueFd own_bell;
@@ -65,6 +68,9 @@ class ControlThread {
   void give_up(std::uint64_t key, const char* why);
   void drop_client(std::uint64_t key);
   void drop_late_clients();
+  void waste(std::uint64_t cost_ns);
+  void pause_link(std::uint64_t key) noexcept;
+  void resume_links() noexcept;
   void look_at_link(std::uint64_t key);
   void forget(std::uint64_t key);
   /// A warning about a client. Clients can cause as many as they like, hence no more than some go to the log.
@@ -84,6 +90,7 @@ class ControlThread {
   bool may_sleep_;
   int listener_ = -1;
   std::uint64_t accept_again_at_ = 0;  // 0: accepting.
+  std::uint64_t wasted_until_ = 0;     // See waste().
   UniqueFd epoll_;
   UniqueFd stop_;
   std::thread thread_;
@@ -93,7 +100,10 @@ class ControlThread {
   std::map<std::uint64_t, Watched> links_;            // By the key of the socket.
   std::map<std::uint64_t, std::uint64_t> processes_;  // Key of a pidfd to key of its link.
   std::atomic<std::uint64_t> next_key_{2};
-  LogLimit complaints_;  // The thread's own.
+  // The thread's own.
+  LogLimit complaints_;
+  LogLimit slow_downs_;
+  std::deque<std::pair<std::uint64_t, std::uint64_t>> paused_;  // When to listen again, and to which link.
 };
 
 }  // namespace cdmf::ipc::shm

@@ -67,7 +67,7 @@ class HostileClient : public ::testing::Test {
 
   Footprint before;
   Log log;
-  GoodPair pair{{}, log.host()};
+  GoodPair pair{Options{{"ring_buffer_capacity", "128"}}, log.host()};
 };
 
 // ---- Before there is a link ------------------------------------------------------------------------------------
@@ -340,6 +340,7 @@ TEST_F(HostileClient, WhoSpeaksWronglyOnALinkEndsIt) {
       {"a goodbye for the reason -2^31", notice_with(INT_MIN), CDMF_CONNECTION_CLOSED},
       {"a goodbye for the reason 2^31 - 1", notice_with(INT_MAX), CDMF_CONNECTION_CLOSED},
       {"a goodbye for a reason yet unknown", notice_with(CDMF_INTERNAL_ERROR + 1), CDMF_CONNECTION_CLOSED},
+      {"a goodbye for a full buffer", notice_with(CDMF_BUFFER_FULL), CDMF_BUFFER_FULL},
       {"a goodbye that claims its death", notice_with(CDMF_PEER_DIED), CDMF_PEER_DIED},
       {"a goodbye that claims our error", notice_with(CDMF_INTERNAL_ERROR), CDMF_INTERNAL_ERROR},
   };
@@ -455,6 +456,28 @@ TEST_F(HostileClient, MorePendingHandshakesThanThereIsRoomForDoNotKeepOthersOut)
     EXPECT_EQ(pair.server.next().reason, CDMF_CONNECTION_CLOSED);
     ++counts().cases;
   }
+}
+
+TEST_F(HostileClient, ManyThatComeToNothingAreLetInMoreSlowlyAndOthersAllTheSame) {
+  const auto is_slowed_down = [&] { return log.text().find("come to nothing") != std::string::npos; };
+  const std::uint64_t deadline = in_ms(kPatienceMs);
+  for (int round = 0; !is_slowed_down() && monotonic_now_ns() < deadline; ++round) {
+    RawClient client(pair.endpoint);
+    ASSERT_TRUE(say(client.fd(), Hello{}));
+    Welcome welcome;
+    std::array<UniqueFd, kWelcomeFdCount> fds;
+    ASSERT_TRUE(hear(client.fd(), welcome, fds));
+    if (round % 10 == 0) pair.expect_service();
+  }
+  EXPECT_TRUE(is_slowed_down());
+  DriverUnderTest other(CDMF_ROLE_CLIENT, pair.endpoint);
+  ASSERT_EQ(other.open(), CDMF_OK);
+  ASSERT_EQ(other.attach(), CDMF_OK) << other.error.message;
+  pair.server.next_peer();
+  pair.expect_service();
+  other.close();
+  EXPECT_EQ(pair.server.next().reason, CDMF_CONNECTION_CLOSED);
+  ++counts().cases;
 }
 
 TEST_F(HostileClient, AFloodOfWakesOnTheSocketDelaysNobody) {
