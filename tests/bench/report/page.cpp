@@ -23,7 +23,8 @@ h3 { font-size: 15px; margin: 1.2em 0 .3em; }
 table { border-collapse: collapse; font-size: 13px; margin: .6em 0; }
 th, td { text-align: left; padding: 3px 9px 3px 0; border-bottom: 1px solid #e2e2e2; vertical-align: top; }
 th { border-bottom: 1.5px solid #777; font-weight: 600; }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
+td.n { white-space: nowrap; } th.n { max-width: 7.5em; }
 tr.ours td { background: #f1f6fb; } .small { font-size: 12.5px; color: #444; }
 svg { max-width: 100%; height: auto; display: block; margin: .8em 0; }
 code { font-size: 12px; } .wide { overflow-x: auto; }

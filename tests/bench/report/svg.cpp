@@ -171,8 +171,8 @@ std::string human_number(double value) {
 }
 
 std::string human_size(double bytes) {
-  if (bytes >= 1048576) return format("%.4g MiB", bytes / 1048576);
-  return bytes >= 1024 ? format("%.4g KiB", bytes / 1024) : format("%.0f B", bytes);
+  if (bytes >= 1048576) return format("%.3g MiB", bytes / 1048576);
+  return bytes >= 1024 ? format(bytes < 100 * 1024 ? "%.3g KiB" : "%.0f KiB", bytes / 1024) : format("%.0f B", bytes);
 }
 
 std::string LineChart::svg() const {
