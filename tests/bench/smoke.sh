@@ -25,7 +25,7 @@ if [ "$(nproc)" -lt 2 ]; then
   exit 77
 fi
 expect 0 --only 'ping_pong/poll/64B shm_default' --only 'ping_pong/poll/64B boost_mq' --only 'stream/poll/1KiB bare_pipe' \
-  --rounds 4 --budget 3 --out "$folder"
+  --rounds 5 --budget 3 --out "$folder"
 grep -q 'failed' "$folder/said" && { cat "$folder/said" >&2; fail "a measurement failed"; }
 grep -q '</html>' "$folder/report.html" || fail "no whole page"
 grep -q 'cdmf shm' "$folder/report.html" || fail "ours is not on the page"

@@ -10,7 +10,9 @@ namespace {
 constexpr double kLeastChange = 1.05;
 // Of the peers' figures so many stay below the noise; the rest are taken for outliers.
 constexpr double kNoiseQuantile = 0.95;
-constexpr std::size_t kRoundsMin = 3;
+// With a hundred figures something is always far off by chance; hence that sure, and never from a few rounds.
+constexpr double kConfidence = 0.999;
+constexpr std::size_t kRoundsMin = 5;
 
 /// Groups of one kind are equally noisy.
 std::string kind_of(const Group& group) {
@@ -56,7 +58,7 @@ Comparison compare(const Results& before, const Results& now) {
       }
       const auto values = worse_is_more(group, series), old_values = worse_is_more(*old_group, *old_series);
       if (values.size() < kRoundsMin || old_values.size() < kRoundsMin) continue;
-      const Interval factor = bootstrap_ratio(old_values, values);
+      const Interval factor = bootstrap_ratio(old_values, values, kConfidence);
       if (info->ours) {
         comparison.changes.push_back({group.id, series.subject, factor});
       } else {
@@ -85,7 +87,7 @@ std::string Comparison::text(const Results& now) const {
   for (const Change& each : changes) {
     if (!each.slower && !each.faster) continue;
     const SubjectInfo* const info = now.find(each.subject);
-    std::snprintf(line, sizeof line, "%s  %-28s %-36s %.2fx the time (99 %%: %.2f to %.2f)\n",
+    std::snprintf(line, sizeof line, "%s  %-28s %-36s %.2fx the time (99.9 %%: %.2f to %.2f)\n",
                   each.slower ? "SLOWER" : "faster", each.group.c_str(),
                   (info != nullptr ? info->label : each.subject).c_str(), each.factor.median, each.factor.low,
                   each.factor.high);
