@@ -13,18 +13,28 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cp -r "$source/plugins/shm/ring" "$folder/ring"
 
-# run <mode>: the exit code is the check's.
+# run <mode>: the exit code is the check's. Modes that the list names are programs of their own.
 run() {
-  sanitizer=
-  [ "$1" != threads ] || sanitizer=-fsanitize=thread
+  test=$(awk -v mode="$1" '$1 == "mode" && $2 == mode { print $3 }' "$list")
+  options=$(awk -v mode="$1" '$1 == "mode" && $2 == mode { $1 = $2 = $3 = ""; print }' "$list")
+  words=$1
+  if [ -n "$test" ]; then
+    words=
+    options="$options $source/tests/$test -lgtest -lgtest_main"
+  else
+    options="$here/$check.cpp"
+    [ "$1" != threads ] || options="-fsanitize=thread $options"
+  fi
   # shellcheck disable=SC2086  # Words.
-  $compiler -std=c++20 -O1 -DNDEBUG $sanitizer -I"$folder" -I"$source/plugins/shm" -I"$source/tests" \
-    "$here/$check.cpp" "$folder"/ring/record_ring.cpp -o "$folder/check" -pthread
+  $compiler -std=c++20 -O1 -DNDEBUG -I"$folder" -I"$source/plugins/shm" -I"$source/tests" \
+    "$folder"/ring/record_ring.cpp $options -o "$folder/check" -pthread ||
+    { echo "does not compile: nothing is proven"; exit 1; }
   prefix=
-  [ -z "$sanitizer" ] || prefix="setarch $(uname -m) -R"
+  case $options in *-fsanitize=thread*) prefix="setarch $(uname -m) -R" ;; esac
   code=0
-  TSAN_OPTIONS=halt_on_error=1:report_signal_unsafe=0 timeout 110 $prefix "$folder/check" "$1" >"$folder/said" 2>&1 || code=$?
-  grep -m 1 -E 'WARNING|not so|^[a-z]*:' "$folder/said" || tail -1 "$folder/said"
+  TSAN_OPTIONS=halt_on_error=1:report_signal_unsafe=0 timeout 110 $prefix "$folder/check" $words >"$folder/said" 2>&1 || code=$?
+  grep -m 1 -E 'WARNING|not so|Failure|ERROR|^[a-z]*:' "$folder/said" || tail -1 "$folder/said"
+  [ $code != 0 ] || ! grep -q '^\[  SKIPPED' "$folder/said" || code=77
   return $code
 }
 
