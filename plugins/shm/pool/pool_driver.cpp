@@ -26,6 +26,7 @@ std::shared_ptr<PoolMembership> PoolDriver::pool() {
 }
 
 void PoolDriver::enter(std::shared_ptr<PoolMembership> pool) {
+  lost_told_ = pool->lost();
   const std::lock_guard lock(pools_mutex_);
   pool_ = std::move(pool);
   current_.store(pool_.get(), std::memory_order_release);
@@ -91,14 +92,13 @@ cdmf_status PoolDriver::attach(std::uint64_t /*deadline: nothing to wait for*/, 
     }
     current->show(true);
   }
-  peer = begin_link(*current);
+  peer = begin_link();
   return CDMF_OK;
 }
 
-cdmf_peer PoolDriver::begin_link(PoolMembership& pool) noexcept {
+cdmf_peer PoolDriver::begin_link() noexcept {
   announced_ = false;
   discarded_ = 0;
-  lost_before_ = pool.lost();
   ended_.store(CDMF_OK, std::memory_order_relaxed);
   peer_.store(++last_peer_, std::memory_order_release);
   return last_peer_;

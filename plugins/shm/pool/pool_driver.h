@@ -56,7 +56,7 @@ class PoolDriver final : public Driver {
   void forget(const PoolMembership& pool) noexcept;
 
   // The link: from a PEER_CONNECTED to its PEER_DISCONNECTED.
-  cdmf_peer begin_link(PoolMembership& pool) noexcept;
+  cdmf_peer begin_link() noexcept;
   void end_link(cdmf_status reason) noexcept;
   void finish_link(PoolMembership& pool, cdmf_view& view) noexcept;
   void look_at_members(PoolMembership& pool) noexcept;
@@ -91,8 +91,8 @@ class PoolDriver final : public Driver {
   // The receiver's own.
   cdmf_peer last_peer_ = CDMF_NO_PEER;
   bool announced_ = false;
-  std::uint64_t lost_before_ = 0;  // This link.
-  std::uint64_t discarded_ = 0;    // Of this link, for their checksums.
+  std::uint64_t lost_told_ = 0;  // Losses of the pool that earlier links were told of, or that are older than this member.
+  std::uint64_t discarded_ = 0;  // Of this link, for their checksums.
   std::uint64_t next_discard_log_ns_ = 0;
   std::array<MpmcRecordView, kMpmcBatchMax> burst_;
   std::uint32_t burst_size_ = 0;

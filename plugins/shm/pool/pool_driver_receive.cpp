@@ -1,5 +1,6 @@
 // The receiver's half: a consumer's messages, and for both roles the coming and going of the other side.
 #include <algorithm>
+#include <utility>
 
 #include "checksum.h"
 #include "pool/pool_driver.h"
@@ -41,7 +42,7 @@ std::size_t PoolDriver::receive_burst(cdmf_view* views, std::size_t capacity) {
     pool.collect_returned();
   if (peer_.load(std::memory_order_relaxed) == CDMF_NO_PEER) [[unlikely]] {
     if (!has_input(pool)) return 0;
-    begin_link(pool);
+    begin_link();
   }
   std::size_t count = 0;
   if (!announced_) [[unlikely]] {
@@ -121,7 +122,8 @@ void PoolDriver::finish_link(PoolMembership& pool, cdmf_view& view) noexcept {
   view.kind = CDMF_VIEW_PEER_DISCONNECTED;
   view.peer = last_peer_;
   view.reason = ended != CDMF_OK ? ended : pool.last_end();
-  view.lost = pool.lost() - lost_before_ + discarded_;
+  const std::uint64_t lost = pool.lost();
+  view.lost = lost - std::exchange(lost_told_, lost) + discarded_;
   peer_.store(CDMF_NO_PEER, std::memory_order_release);
   if (!options_.is_server) pool.show(false);
 }
