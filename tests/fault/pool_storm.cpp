@@ -1,6 +1,6 @@
-// pool_storm <seconds> [wait] [seed]: producers and consumers of one pool, in processes of their own, through the plugin;
-// one after the other is killed, stopped and continued at random, and comes back. One consumer is only stopped, never
-// killed: it is told of every loss. Then every message is accounted for:
+// pool_storm <seconds> [wait] [seed]: producers and consumers of one pool, in processes of their own, through the
+// plugin; one after the other is killed, stopped and continued at random, and comes back. One consumer is only stopped,
+// never killed: it is told of every loss. Then every message is accounted for:
 //
 //   - nothing lost: what send() accepted is received, but for what dead consumers had taken, which is counted;
 //   - nothing twice, nothing torn, nothing invented;
@@ -337,8 +337,9 @@ class Storm {
     const std::uint64_t counted = g_board->counted_lost;
     std::printf("%llu producers and %llu consumers killed, %llu stops\n", as(producer_kills_), as(consumer_kills_),
                 as(stops_));
-    std::printf("%llu messages accepted, %llu received, each once and in order; %llu never came, %llu counted as lost\n",
-                as(accepted), as(g_board->received), as(missing), as(counted));
+    std::printf(
+        "%llu messages accepted, %llu received, each once and in order; %llu never came, %llu counted as lost\n",
+        as(accepted), as(g_board->received), as(missing), as(counted));
     std::sort(pauses_us_.begin(), pauses_us_.end());
     if (!pauses_us_.empty()) {
       const auto at = [&](double part) {

@@ -91,7 +91,8 @@ class PoolDriver final : public Driver {
   // The receiver's own.
   cdmf_peer last_peer_ = CDMF_NO_PEER;
   bool announced_ = false;
-  std::uint64_t lost_told_ = 0;  // Losses of the pool that earlier links were told of, or that are older than this member.
+  std::uint64_t lost_told_ =
+      0;  // Losses of the pool that earlier links were told of, or that are older than this member.
   std::uint64_t discarded_ = 0;  // Of this link, for their checksums.
   std::uint64_t next_discard_log_ns_ = 0;
   std::array<MpmcRecordView, kMpmcBatchMax> burst_;

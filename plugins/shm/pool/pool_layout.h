@@ -44,6 +44,7 @@ struct PoolHeader {
   std::uint64_t frame_size_max;
   std::uint64_t members_offset;
   std::uint64_t ring_offset;
+  std::uint64_t reserved;
 };
 
 /// Which members sleep until something happens: bit i stands for member i. A summary, so that whoever makes it happen

@@ -13,13 +13,14 @@
 #include "ipc/plugin.h"
 #include "ipc/property.h"
 #include "shm_driver.h"
+#include "shm_plugin.h"
 
 namespace cdmf::ipc::shm::testing {
 
 using Options = std::map<std::string, std::string>;
 
 inline const cdmf_plugin& plugin() {
-  static const cdmf_plugin kPlugin = make_plugin<ShmDriver>(kDescription);
+  static const cdmf_plugin kPlugin = make_plugin(kDescription, &create_shm_driver);
   return kPlugin;
 }
 
