@@ -63,7 +63,7 @@ class PolledLinks {
   void look_in_turn() noexcept;
   /// The same at each turn of a wait, counted from 0. True: a link had something, and is hot.
   bool look_while_waiting(unsigned turn) noexcept {
-    return !parked_.empty() && (turn % kTurnsPerLook == 0 || turn >= kEagerTurns) && look_at_next();
+    return !parked_.empty() && (turn % kTurnsPerLook == kTurnsPerLook - 1 || turn >= kEagerTurns) && look_at_next();
   }
   /// Looks at the next one.
   bool look_at_next() noexcept;
