@@ -118,6 +118,7 @@ inline cdmf_status PoolDriver::link_state(cdmf_peer peer) const noexcept {
 /// Notices what a change of the members means for the link. [any]
 void PoolDriver::look_at_members(PoolMembership& pool) noexcept {
   pool.look();
+  if (&pool != current_.load(std::memory_order_acquire)) return;  // A sender that still waits for one that was left.
   if (pool.broken() != MpmcFault::none) {
     end_link(CDMF_PROTOCOL_ERROR);
   } else if (!options_.is_server && pool.others() == 0 && peer_.load(std::memory_order_acquire) != CDMF_NO_PEER) {

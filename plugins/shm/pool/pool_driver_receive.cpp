@@ -41,7 +41,8 @@ std::size_t PoolDriver::receive_burst(cdmf_view* views, std::size_t capacity) {
   if (pool.has_returned()) [[unlikely]]
     pool.collect_returned();
   if (peer_.load(std::memory_order_relaxed) == CDMF_NO_PEER) [[unlikely]] {
-    if (!has_input(pool)) return 0;
+    if (!options_.is_server || pool.broken() != MpmcFault::none || (pool.others() == 0 && !pool.has_message()))
+      return 0;
     begin_link();
   }
   std::size_t count = 0;

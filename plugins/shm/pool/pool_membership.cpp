@@ -196,6 +196,7 @@ void PoolMembership::leave() noexcept {
                 " messages in it are lost");
     }
   }
+  left_mapping_ = object_.take_mapping();
   object_.close();
 }
 

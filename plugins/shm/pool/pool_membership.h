@@ -136,6 +136,7 @@ class PoolMembership final : private PoolWatch::Owner {
   std::atomic<bool> retired_{false};
   std::size_t kept_ = 0;  // After retire(): what is claimed or held.
   bool left_ = false;
+  Mapping left_mapping_;  // A kick() may come until the very end.
 };
 
 }  // namespace cdmf::ipc::shm

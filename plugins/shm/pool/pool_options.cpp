@@ -59,7 +59,7 @@ void refuse_others(const DriverConfig& config) {
   if (config.given("segment") && config.text("segment") == std::string("memfd")) {
     throw ConfigError(
         "segment: memfd does not go with ring_type: mpmc, whose members meet at a named object; leave it "
-        "out or set posix");
+        "out");
   }
   for (const char* const key : {"address", "memory_budget"}) {
     if (config.given(key)) {
