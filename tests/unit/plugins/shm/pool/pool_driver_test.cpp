@@ -18,6 +18,7 @@
 namespace cdmf::ipc::shm {
 namespace {
 
+using cdmf::ipc::testing::eventually;
 using testing::DriverUnderTest;
 using testing::Message;
 using testing::Options;
@@ -54,6 +55,45 @@ struct Producer : DriverUnderTest {
     return attach();
   }
 };
+
+TEST(PoolDriver, ManyConsumersShareWhatManyProducersSend) {
+  const std::string endpoint = testing::unique_endpoint();
+  Consumer one(endpoint);
+  Consumer two(endpoint);
+  ASSERT_EQ(one.open(), CDMF_OK) << one.error.message;
+  ASSERT_EQ(two.open(), CDMF_OK) << two.error.message;
+  Producer left(endpoint);
+  Producer right(endpoint);
+  ASSERT_EQ(left.join(), CDMF_OK) << left.error.message;
+  ASSERT_EQ(right.join(), CDMF_OK) << right.error.message;
+  std::multiset<std::string> sent;
+  std::multiset<std::string> got;
+  std::size_t of_each[2] = {};
+  for (int i = 0; i < 100; ++i) {
+    const std::string text = "task " + std::to_string(i);
+    ASSERT_EQ((i % 2 == 0 ? left : right).send_waiting((i % 2 == 0 ? left : right).peer, text), CDMF_OK);
+    sent.insert(text);
+    if (i % 8 != 7) continue;
+    for (DriverUnderTest* const consumer : {static_cast<DriverUnderTest*>(&one), static_cast<DriverUnderTest*>(&two)}) {
+      for (const Message& each : consumer->take(2)) {
+        if (each.kind != kMessage) continue;
+        got.insert(each.content);
+        ++of_each[consumer == &one ? 0 : 1];
+      }
+    }
+  }
+  left.close();
+  right.close();
+  for (DriverUnderTest* const consumer : {static_cast<DriverUnderTest*>(&one), static_cast<DriverUnderTest*>(&two)}) {
+    for (Message each = consumer->next(); each.kind != kGone; each = consumer->next()) {
+      if (each.kind == testing::kNothing) break;
+      if (each.kind == kMessage) got.insert(each.content);
+    }
+  }
+  EXPECT_EQ(got, sent);
+  EXPECT_GT(of_each[0], 0u);
+  EXPECT_GT(of_each[1], 0u);
+}
 
 TEST(PoolDriver, ProducersAreOnePeerThatGoesWithTheLastOfThemAfterTheLastMessage) {
   const std::string endpoint = testing::unique_endpoint();
@@ -330,6 +370,31 @@ TEST(PoolDriver, AMessageThatDoesNotMatchItsChecksumIsDiscardedAndCounted) {
   EXPECT_EQ(consumer.next().content, "good");
   producer.close();
   EXPECT_EQ(consumer.next().lost, 1u);
+}
+
+TEST(PoolDriver, ABrokenPoolIsToldToEveryMemberAndTakesNobodyIn) {
+  const std::string endpoint = testing::unique_endpoint();
+  Consumer consumer(endpoint);
+  Producer producer(endpoint);
+  ASSERT_EQ(consumer.open(), CDMF_OK);
+  ASSERT_EQ(producer.join(), CDMF_OK);
+  consumer.next_peer();
+  producer.next_peer();
+  ASSERT_EQ(producer.send(producer.peer, "x"), CDMF_OK);
+  overwrite(endpoint, kSlotsOffset, std::uint64_t{7});  // No state of a slot.
+  EXPECT_EQ(consumer.next().reason, CDMF_PROTOCOL_ERROR);
+  EXPECT_EQ(producer.next().reason, CDMF_PROTOCOL_ERROR);
+  EXPECT_TRUE(eventually([&] {
+    EXPECT_TRUE(consumer.take().empty());
+    return consumer->await_messages(consumer.self(), testing::in_ms(5)) == CDMF_TIMEOUT;
+  })) << "it is never quiet";
+  Producer late(endpoint);
+  EXPECT_EQ(late.join(), CDMF_CONNECTION_FAILED);
+  EXPECT_NE(std::string(late.error.message).find("broken"), std::string::npos) << late.error.message;
+  producer.close();
+  consumer.close();
+  Consumer fresh(endpoint);
+  EXPECT_EQ(fresh.open(), CDMF_OK) << fresh.error.message;
 }
 
 }  // namespace
