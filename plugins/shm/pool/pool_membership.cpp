@@ -266,12 +266,14 @@ void PoolMembership::look() noexcept {
   for (std::uint32_t index = 0; index < kPoolMembersMax; ++index) {
     Line& line = lines_[index];
     const std::uint64_t state = memory_.ring().participant(index).state.load(std::memory_order_acquire);  // LINE
-    const auto role = mpmc_attached(state)
-                          ? static_cast<PoolRole>(memory_.member(index).role.load(std::memory_order_acquire))
-                          : PoolRole::none;
-    if ((state != line.state || role != line.role) && line.role == other_role()) {
+    const auto latest_role = static_cast<PoolRole>(memory_.member(index).role.load(std::memory_order_acquire));
+    const PoolRole role = mpmc_attached(state) ? latest_role : PoolRole::none;
+    const bool death = mpmc_deaths(state) != mpmc_deaths(line.state);
+    // The second: it came and died between two looks.
+    if ((line.role == other_role() && (state != line.state || role != line.role)) ||
+        (death && latest_role == other_role())) {
       ended = true;
-      died |= mpmc_deaths(state) != mpmc_deaths(line.state);
+      died |= death;
     }
     line = {state, role};
     counts[0] += role == role_ ? 1 : 0;
