@@ -28,6 +28,7 @@ constexpr std::uint64_t kNoticePauseNs = 10'000'000;
 // Clients that come to nothing get a twentieth of a processor, and twenty times that for a moment.
 constexpr std::uint64_t kWasteShare = 20;
 constexpr std::uint64_t kWasteBurstNs = 1'000'000'000;
+constexpr std::uint64_t kWastePauseMaxNs = 1'000'000'000;  // However much one client has cost.
 constexpr std::uint64_t kConnectCostNs = 30'000;  // Of one that says nothing: accepted, watched, logged, closed.
 
 /// Links of this thread have a socket.
@@ -338,6 +339,7 @@ void ControlThread::drop_client(std::uint64_t key) {
 void ControlThread::waste(std::uint64_t cost_ns) {
   const std::uint64_t now = monotonic_now_ns();
   wasted_until_ = std::max(wasted_until_, now > kWasteBurstNs ? now - kWasteBurstNs : 0) + cost_ns * kWasteShare;
+  wasted_until_ = std::min(wasted_until_, now + kWastePauseMaxNs);
   if (wasted_until_ <= now || accept_again_at_ != 0 || listener_ < 0) return;
   if (std::uint64_t left_out = 0; slow_downs_.allows(now, left_out)) {
     host_.log(CDMF_LOG_WARNING, "shm: too many clients come to nothing; for ", (wasted_until_ - now) / 1'000'000,

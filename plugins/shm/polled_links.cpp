@@ -33,7 +33,8 @@ void PolledLinks::renew(std::span<const std::shared_ptr<Link>> links) {
     if (!link) continue;
     if (link->parked) {
       parked_.push_back(link.get());
-      if (link->can_receive() && link->armed() == kNotArmed) fresh_.push_back(link.get());
+      // One that says it sleeps on its word, left from a time when it was alone, does not ring its eventfd.
+      if (link->can_receive() && link->armed() != kArmedFd) fresh_.push_back(link.get());
     } else {
       hot_.push_back(link.get());
     }

@@ -165,6 +165,32 @@ TEST(PolledLinks, ParkedLinkIsAnnouncedToSleepersOnce) {
   EXPECT_EQ(unannounced(), 2);  // Parked anew, so announced anew.
 }
 
+TEST(PolledLinks, LinkThatSleptAloneIsAnnouncedAnewAmongOthers) {
+  TestLink once_alone(1);
+  TestLink two(2);
+  TestLink three(3);
+  once_alone.link->arm(kArmedFutex);  // And never disarmed: nothing came.
+  PolledLinks polled;
+  polled.renew(std::array{once_alone.link, two.link});
+  polled.polled(*two.link, false);
+  for (int i = 0; i < kMoreThanEnough && !once_alone.link->parked; ++i) {
+    polled.polled(*once_alone.link, true);
+    polled.park_idle();
+  }
+  ASSERT_TRUE(once_alone.link->parked);
+  polled.renew(std::array{once_alone.link, two.link, three.link});
+  const auto unannounced = [&](const Link& wanted) {
+    bool found = false;
+    polled.visit_unannounced([&](Link& link) { found = found || &link == &wanted; });
+    return found;
+  };
+  EXPECT_TRUE(unannounced(*once_alone.link)) << "its eventfd would not ring";
+  once_alone.link->arm(kArmedFd);
+  polled.announced();
+  polled.renew(std::array{once_alone.link, two.link});
+  EXPECT_FALSE(unannounced(*once_alone.link));
+}
+
 TEST(PolledLinks, LinkThatIsLeftAloneIsHot) {
   TestLink one(1);
   TestLink two(2);
