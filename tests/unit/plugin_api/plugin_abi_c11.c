@@ -1,6 +1,7 @@
 // Compiled as strict C11 with warnings as errors: the header must not need C++ or an extension.
 #include "plugin_abi_c11.h"
 
+#include "ipc/inspect_abi.h"
 #include "ipc/plugin_abi.h"
 #include "ipc/put_abi.h"
 #include "ipc/sizes_abi.h"
