@@ -5,13 +5,13 @@
 #include <cstdio>
 #include <cstring>
 #include <string>
-#include <string_view>
 
 #include "inspect/extension.h"
 #include "ipc/frame.h"
 #include "ipc/property.h"
 #include "link.h"
 #include "options.h"
+#include "pool/pool_options.h"
 
 namespace cdmf::ipc::shm {
 namespace {
@@ -43,6 +43,11 @@ class PartList {
     }
     ++count_;
   }
+  /// For the endpoint, however many clients it has.
+  void add_once(std::uint64_t bytes, const char* name, const std::string& detail = {}) {
+    add(CDMF_SIZE_SHARED, bytes, name, detail);
+    if (count_ <= room_) parts_[count_ - 1].per = CDMF_SIZE_PER_ENDPOINT;
+  }
   std::size_t count() const noexcept { return count_; }
 
  private:
@@ -51,15 +56,36 @@ class PartList {
   std::size_t count_ = 0;
 };
 
+void add_pool_parts(const PoolPlan& plan, std::uint64_t page_bytes, PartList& list) {
+  const std::uint64_t members = kPoolMembersMax * sizeof(PoolMember);
+  const std::uint64_t slots = std::uint64_t{plan.ring_capacity} * plan.slot_size;
+  list.add_once(sizeof(PoolControl), "control block", "constants, and who sleeps");
+  list.add_once(members, "members", std::to_string(kPoolMembersMax) + " lines");
+  list.add_once(kPoolRingOffset - kPoolMembersOffset - members, "padding to a page");
+  list.add_once(plan.total_size() - kPoolRingOffset - slots, "ring control",
+                "positions, and what each member announces");
+  list.add_once(
+      slots, "ring",
+      std::to_string(plan.ring_capacity) + " slots of " + std::to_string(plan.slot_size) + " bytes, a message each");
+  const std::uint64_t rest = (page_bytes - plan.total_size() % page_bytes) % page_bytes;
+  if (rest != 0) list.add_once(rest, "rest of the last page");
+}
+
 cdmf_status parts(const cdmf_config* config, cdmf_size_part* parts, std::size_t* count, cdmf_error* error) {
   return guarded_extension(error, [&] {
-    const Options options{DriverConfig(*config)};
-    const SegmentPlan& plan = options.plan;
+    const DriverConfig values(*config);
     const long page = sysconf(_SC_PAGESIZE);
     const std::uint64_t page_bytes = page > 0 ? static_cast<std::uint64_t>(page) : 4096;
+    PartList list(parts, *count);
+    if (static_cast<RingType>(values.number("ring_type")) == RingType::mpmc) {
+      add_pool_parts(PoolOptions(values).plan, page_bytes, list);
+      *count = list.count();
+      return CDMF_OK;
+    }
+    const Options options{values};
+    const SegmentPlan& plan = options.plan;
     const std::uint64_t total = plan.total_size();
     const std::string detail = ring_detail(plan, config->max_message_size);
-    PartList list(parts, *count);
     list.add(CDMF_SIZE_SHARED, sizeof(SegmentControl), "control block", "constants, and the positions of the rings");
     list.add(CDMF_SIZE_SHARED, kRingsOffset - sizeof(SegmentControl), "padding to a page");
     list.add(CDMF_SIZE_SHARED, plan.ring_bytes(), "TX ring", detail);
@@ -94,32 +120,52 @@ class Suggestion {
   cdmf_size_suggestion& out_;
 };
 
-constexpr bool has_option(std::string_view name) {
-  return std::any_of(std::begin(kProperties), std::end(kProperties),
-                     [&](const cdmf_property& property) { return name == property.name; });
-}
-
 // The limits of the table.
 constexpr std::uint64_t kSlotSizeMax = 1 << 20;
 constexpr std::uint64_t kCapacityMin = 4;
 constexpr std::uint64_t kSpinLatencyNs = 20'000;  // What the specification calls low latency (§8.1).
 
+/// Where slots hold whole messages: there are as many as were wished.
+cdmf_status suggest_pool(const cdmf_size_wish& wish, Suggestion& suggestion, ErrorText& text) {
+  if (wish.capacity > kMpmcSlotCountMax) {
+    return text.fail(CDMF_INVALID_ARGUMENT, 0, "shm: a pool has at most ", kMpmcSlotCountMax, " slots, not ",
+                     wish.capacity);
+  }
+  const std::uint64_t slot = pool_slot_size_for(wish.message_size + CDMF_FRAME_OVERHEAD_MAX);
+  if (slot > UINT32_MAX) {
+    return text.fail(CDMF_INVALID_ARGUMENT, 0, "shm: messages of ", format_size(wish.message_size),
+                     " do not fit into a slot of a pool");
+  }
+  suggestion.option("max_message_size", format_size(wish.message_size));
+  suggestion.option("ring_type", "mpmc");
+  suggestion.option("ring_buffer_capacity", std::to_string(std::max(kCapacityMin, wish.capacity)));
+  if (wish.latency_ns != 0) suggestion.option("wait", wish.latency_ns < kSpinLatencyNs ? "spin" : "adaptive");
+  suggestion.note(
+      wish.consumers == 1
+          ? "With one consumer, ring_type: spsc does as well: each producer is then a client with a ring of "
+            "its own, no two contend, and answers find back."
+          : "Each message goes to one of the consumers. The members of a pool trust each other.");
+  return CDMF_OK;
+}
+
 cdmf_status suggest(const cdmf_size_wish* wish, cdmf_size_suggestion* out, cdmf_error* error) {
   return guarded_extension(error, [&]() -> cdmf_status {
     ErrorText text(error);
+    if (wish->capacity > kCapacityMax) {
+      return text.fail(CDMF_INVALID_ARGUMENT, 0, "shm: a ring has at most ", kCapacityMax, " slots, not ",
+                       wish->capacity);
+    }
     if (!std::has_single_bit(wish->capacity)) {
       return text.fail(CDMF_INVALID_ARGUMENT, 0, "shm: a capacity of ", wish->capacity,
                        " is not a power of two; the next is ",
                        std::bit_ceil(std::max<std::uint64_t>(wish->capacity, 1)));
     }
-    if (wish->capacity > kCapacityMax) {
-      return text.fail(CDMF_INVALID_ARGUMENT, 0, "shm: a ring has at most ", kCapacityMax, " slots, not ",
-                       wish->capacity);
-    }
     if (wish->message_size == 0 || wish->message_size > kDescription.max_message_size_limit) {
       return text.fail(CDMF_INVALID_ARGUMENT, 0, "shm: messages of ", format_size(wish->message_size),
                        " cannot be sent; the largest have ", format_size(kDescription.max_message_size_limit));
     }
+    Suggestion suggestion(*out);
+    if (wish->producers > 1 || wish->consumers > 1) return suggest_pool(*wish, suggestion, text);
     // A slot per message, so that `capacity` of them fit at once; larger where even half a ring would not take the
     // largest frame. Where slots end, there are more of them.
     std::uint64_t slot = std::bit_ceil(record_bytes(wish->message_size));
@@ -132,27 +178,10 @@ cdmf_status suggest(const cdmf_size_wish* wish, cdmf_size_suggestion* out, cdmf_
                        format_size(wish->message_size), " are more than a ring can hold, ", kCapacityMax, " slots of ",
                        format_size(kSlotSizeMax), "; a receiver that far behind needs a file, not a buffer");
     }
-    Suggestion suggestion(*out);
     suggestion.option("max_message_size", format_size(wish->message_size));
     suggestion.option("ring_buffer_capacity", std::to_string(capacity));
     suggestion.option("slot_size", format_size(slot_size));
     if (wish->latency_ns != 0) suggestion.option("wait", wish->latency_ns < kSpinLatencyNs ? "spin" : "adaptive");
-    if (wish->producers == 1 && wish->consumers == 1) return CDMF_OK;
-    if constexpr (has_option("ring_type")) {
-      suggestion.option("segment", "posix");
-      suggestion.option("ring_type", "mpmc");
-      suggestion.note(
-          wish->consumers == 1
-              ? "With one consumer, leaving segment and ring_type out does as well: each producer is then a "
-                "client with an SPSC ring of its own, and no two contend."
-              : "Each message goes to one of the consumers, and the participants trust each other.");
-    } else {
-      suggestion.note(wish->consumers == 1
-                          ? "Each producer is a client with an SPSC ring of its own: nobody contends, and nothing else "
-                            "is to be set."
-                          : "This build has no MPMC rings between processes: let one server receive from all producers "
-                            "and hand on to the consumers.");
-    }
     return CDMF_OK;
   });
 }

@@ -11,6 +11,7 @@
 #include "ipc/property.h"
 #include "ipc/sizes_abi.h"
 #include "options.h"
+#include "pool/pool_options.h"
 #include "ring/record_producer.h"
 
 namespace cdmf::ipc::shm {
@@ -77,6 +78,33 @@ TEST(Sizes, ThePartsAddUpToThePagesThatASegmentTakes) {
 TEST(Sizes, ARingSmallerThanAPageIsRoundedUp) {
   const Config config({{"ring_buffer_capacity", "4"}, {"slot_size", "512"}, {"bidirectional", "false"}}, 100);
   EXPECT_EQ(shared_bytes(parts_of(config)), 2 * 4096u);
+}
+
+TEST(Sizes, ThePartsOfAPoolAddUpToItsPagesHoweverManyClientsThereAre) {
+  const Config config({{"ring_type", "mpmc"}, {"ring_buffer_capacity", "16"}}, 100);
+  const PoolOptions options{DriverConfig(config.raw)};
+  const std::vector<cdmf_size_part> parts = parts_of(config);
+  EXPECT_EQ(shared_bytes(parts), (options.plan.total_size() + 4095) / 4096 * 4096);
+  for (const cdmf_size_part& part : parts) EXPECT_EQ(part.per, CDMF_SIZE_PER_ENDPOINT) << part.name;
+}
+
+TEST(Sizes, ForSeveralProducersAndConsumersAPoolIsSuggested) {
+  cdmf_size_wish wish{};
+  wish.struct_size = sizeof wish;
+  wish.producers = 4;
+  wish.consumers = 2;
+  wish.capacity = 128;
+  wish.message_size = 1000;
+  cdmf_size_suggestion suggestion{};
+  ASSERT_EQ(kSizes.suggest(&wish, &suggestion, nullptr), CDMF_OK);
+  std::map<std::string, std::string> given;
+  for (std::uint32_t i = 0; i < suggestion.option_count; ++i) {
+    given[suggestion.options[i].name] = suggestion.options[i].text;
+  }
+  EXPECT_EQ(given["ring_type"], "mpmc");
+  given.erase("max_message_size");
+  const Config config(given, 1000);
+  EXPECT_EQ(PoolOptions{DriverConfig(config.raw)}.plan.ring_capacity, 128u);
 }
 
 TEST(Sizes, TooLittleRoomStillTellsHowManyPartsThereAre) {
