@@ -15,6 +15,8 @@
 #include <new>
 #include <utility>
 
+#include "inspect/look.h"
+
 namespace cdmf::ipc::shm {
 namespace {
 
@@ -244,6 +246,10 @@ bool ControlThread::welcome(PendingClient& client) {
              " where its hello was due");
     return false;
   }
+  if (hello.header.magic == kSegmentMagic && hello.header.kind == PacketKind::look) {
+    answer_look(socket, hello.header, [this](UniqueFd& page, ErrorText& error) { return owner_.report(page, error); });
+    return false;
+  }
 
   cdmf_error text{};
   text.struct_size = sizeof text;
@@ -281,6 +287,7 @@ bool ControlThread::welcome(PendingClient& client) {
   if (status != CDMF_OK) {
     if (admitted) owner_.dismissed(client.terms.id);
     complain("shm: client with pid ", peer.pid, " refused: ", text.message);
+    owner_.refused(status, text.message);
     answer.status = status;
     std::snprintf(answer.text, sizeof answer.text, "%.*s", static_cast<int>(sizeof answer.text - 1), text.message);
     send_packet(socket, &answer, answer_bytes);

@@ -18,7 +18,8 @@ namespace cdmf::ipc::shm {
 
 inline constexpr std::uint64_t kHandshakeTimeoutNs = 2'000'000'000;  // For each answer that a server waits for.
 
-enum class PacketKind : std::uint32_t { hello = 1, welcome = 2, ack = 3, goodbye = 4, wake = 5 };
+// A look and its page are an observer's: see inspect/look.h.
+enum class PacketKind : std::uint32_t { hello = 1, welcome = 2, ack = 3, goodbye = 4, wake = 5, look = 6, page = 7 };
 
 struct PacketHeader {
   std::uint32_t magic = kSegmentMagic;

@@ -10,6 +10,7 @@
 
 #include "channel.h"
 #include "handshake.h"
+#include "inspect/troubles.h"
 #include "ring/record_consumer.h"
 #include "ring/record_pace.h"
 #include "ring/record_producer.h"
@@ -99,16 +100,17 @@ class Link {
 
   std::optional<RecordConsumer> consumer;
   RecordPace pace;
-  bool parked = false;            // See polled_links.h, as for
-  std::uint32_t empty_polls = 0;  // in a row, while hot.
-  bool plain = false;             // Announced, trusted, and not ending: nothing to look at but the ring.
-  bool announced = false;         // PEER_CONNECTED was received.
-  bool finished = false;          // PEER_DISCONNECTED was.
-  bool in_burst = false;          // Has records in the current burst, up to
-  std::uint64_t burst_end = 0;    // this position.
-  std::uint64_t discarded = 0;    // Records whose checksum did not match.
-  bool ending = false;            // Its end was seen: what the ring still has comes first,
-  std::uint64_t drain_left = 0;   // up to so many bytes, so that a peer that does not stop has an end.
+  std::atomic<bool> parked{false};  // See polled_links.h, as for
+  std::uint32_t empty_polls = 0;    // in a row, while hot. Observers read the first.
+  bool plain = false;               // Announced, trusted, and not ending: nothing to look at but the ring.
+  bool announced = false;           // PEER_CONNECTED was received.
+  bool finished = false;            // PEER_DISCONNECTED was.
+  bool in_burst = false;            // Has records in the current burst, up to
+  std::uint64_t burst_end = 0;      // this position.
+  bool ending = false;              // Its end was seen: what the ring still has comes first,
+  std::uint64_t drain_left = 0;     // up to so many bytes, so that a peer that does not stop has an end.
+  // Records whose checksum did not match; observers read it too.
+  std::atomic<std::uint64_t> discarded{0};
 
   /// Whether other threads gave records back. Then collect_returned() takes them into account.
   bool has_returned() const noexcept { return has_returned_.load(std::memory_order_acquire); }
@@ -142,6 +144,8 @@ class Link {
   }
   std::uint32_t armed() const noexcept { return in_.control->armed.load(std::memory_order_relaxed); }
   RecordRingControl& in_control() const noexcept { return *in_.control; }
+  const RecordRingControl& out_control() const noexcept { return *out_.control; }
+  std::uint64_t connected_us() const noexcept { return connected_us_; }
   bool has_record() const noexcept { return consumer && consumer->has_input(); }
   bool has_input() const noexcept { return !announced || has_record() || ended() != CDMF_OK || has_returned(); }
 
@@ -150,6 +154,7 @@ class Link {
   void notify_by_channel() noexcept;
 
   LinkTerms terms_;
+  const std::uint64_t connected_us_ = wall_now_us();
   Segment segment_;
   std::unique_ptr<Channel> channel_;
   UniqueFd own_bell_;

@@ -64,7 +64,7 @@ void PolledLinks::park_idle_slowly() {
     if (link.empty_polls < park_after_) continue;
     link.empty_polls = 0;
     if (!link.announced || link.has_input()) continue;
-    link.parked = true;
+    link.parked.store(true, std::memory_order_relaxed);
     parked_.push_back(&link);
     fresh_.push_back(&link);
     hot_[i] = hot_.back();
@@ -76,7 +76,7 @@ void PolledLinks::park_idle_slowly() {
 
 void PolledLinks::unpark(Link& link) noexcept {
   if (!link.parked) return;
-  link.parked = false;
+  link.parked.store(false, std::memory_order_relaxed);
   link.empty_polls = 0;
   std::erase(fresh_, &link);
   const auto place = std::find(parked_.begin(), parked_.end(), &link);

@@ -32,6 +32,12 @@ class Rendezvous {
                               ErrorText& error) = 0;
     /// The admitted client did not get as far as a link.
     virtual void dismissed(cdmf_peer id) = 0;
+    /// A client was turned away.
+    virtual void refused(cdmf_status /*reason*/, const char* /*text*/) noexcept {}
+    /// Makes a page of counters for an observer (inspect/page.h).
+    virtual cdmf_status report(UniqueFd& /*page*/, ErrorText& error) {
+      return error.fail(CDMF_UNSUPPORTED, 0, "shm: this endpoint keeps no counters");
+    }
     virtual void connected(std::shared_ptr<Link> link) = 0;
     /// Has the receiver look at this link, and wakes whoever sleeps in this driver: the link has ended, or its peer
     /// rang through the channel.

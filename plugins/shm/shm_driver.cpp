@@ -103,7 +103,6 @@ void ShmDriver::close_descriptors() noexcept {
 }
 
 void ShmDriver::describe(cdmf_info& info) {
-  static constexpr const char* kTrustWords[] = {"auto", "cooperative", "hostile"};
   SegmentPlan plan = options_.plan;
   if (const auto link = links_.find(attached_.load(std::memory_order_relaxed))) plan = link->terms().plan;
   info.capabilities = kDescription.capabilities;
@@ -114,13 +113,18 @@ void ShmDriver::describe(cdmf_info& info) {
   info.frame_size_max = plan.frame_size_max;
   info.buffer_bytes = plan.ring_bytes();
   const std::lock_guard lock(describe_mutex_);
-  detail_ = std::string("wait ") + kWaitChoices[static_cast<std::size_t>(options_.wait)] + ", checksum " +
-            (plan.checksum ? "crc32" : "none") + ", timestamp " + (options_.timestamp ? "on" : "off") + ", trust " +
-            kTrustWords[static_cast<std::size_t>(options_.trust)] + ", rings of " + std::to_string(plan.ring_bytes()) +
-            " bytes (" + std::to_string(plan.ring_capacity) + " x " + std::to_string(plan.slot_size) + ")" +
-            (plan.bidirectional ? "" : ", client to server only");
+  detail_ = detail_of(plan);
   info.address = address_.c_str();
   info.detail = detail_.c_str();
+}
+
+std::string ShmDriver::detail_of(const SegmentPlan& plan) const {
+  static constexpr const char* kTrustWords[] = {"auto", "cooperative", "hostile"};
+  return std::string("wait ") + kWaitChoices[static_cast<std::size_t>(options_.wait)] + ", checksum " +
+         (plan.checksum ? "crc32" : "none") + ", timestamp " + (options_.timestamp ? "on" : "off") + ", trust " +
+         kTrustWords[static_cast<std::size_t>(options_.trust)] + ", rings of " + std::to_string(plan.ring_bytes()) +
+         " bytes (" + std::to_string(plan.ring_capacity) + " x " + std::to_string(plan.slot_size) + ")" +
+         (plan.bidirectional ? "" : ", client to server only");
 }
 
 // ---- What the rendezvous asks
@@ -176,6 +180,7 @@ void ShmDriver::dismissed(cdmf_peer id) { links_.drop(id); }
 
 void ShmDriver::connected(std::shared_ptr<Link> link) {
   const cdmf_peer id = link->id();
+  accepted_.fetch_add(1, std::memory_order_relaxed);
   links_.add(std::move(link));
   kick(id);
 }

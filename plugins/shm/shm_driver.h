@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "inspect/troubles.h"
 #include "ipc/driver.h"
 #include "ipc/put_abi.h"
 #include "link.h"
@@ -70,10 +71,13 @@ class ShmDriver final : public Driver, private Rendezvous::Owner {
   cdmf_status admit(const LinkRequest& request, const PeerCredentials& peer, LinkTerms& terms,
                     ErrorText& error) override;
   void dismissed(cdmf_peer id) override;
+  void refused(cdmf_status reason, const char* text) noexcept override;
+  cdmf_status report(UniqueFd& page, ErrorText& error) override;
   void connected(std::shared_ptr<Link> link) override;
   void kick(cdmf_peer link) override;
 
   void close_descriptors() noexcept;
+  std::string detail_of(const SegmentPlan& plan) const;
   bool is_hostile(const PeerCredentials& peer) const noexcept;
 
   // The sender.
@@ -137,6 +141,14 @@ class ShmDriver final : public Driver, private Rendezvous::Owner {
   AdaptiveBudget budget_;
   bool spinning_helps_ = true;  // Some peer can run while we spin.
   std::uint64_t next_discard_log_ns_ = 0;
+
+  // For observers. Counted where something rare happens, read by the thread of the rendezvous.
+  const std::uint64_t started_us_ = wall_now_us();
+  std::atomic<std::uint64_t> accepted_{0};
+  std::atomic<std::uint64_t> refused_{0};
+  std::atomic<std::uint64_t> ended_{0};
+  std::atomic<std::int32_t> receiver_cpu_{kSeveralCpus};
+  Troubles troubles_;
 
   // Shared with [any].
   LinkCalls calls_;

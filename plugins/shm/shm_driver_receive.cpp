@@ -46,6 +46,7 @@ void ShmDriver::renew_receiver_links() {
   const auto& links = receiver_links_.links();
   polled_.renew(links);
   const std::int32_t own_cpu = only_cpu();
+  receiver_cpu_.store(own_cpu, std::memory_order_relaxed);
   spinning_helps_ = false;
   copies_size_ = 0;
   std::size_t count = 0;
@@ -248,12 +249,18 @@ inline void ShmDriver::fill_view(const Link& link, const RecordView& record, con
   const std::uint64_t now = monotonic_now_ns();
   if (now < next_discard_log_ns_) return;
   next_discard_log_ns_ = now + kDiscardLogNs;
+  troubles_.record(CDMF_CHECKSUM_MISMATCH, "a message of ", record.payload_bytes, " bytes from peer ", link.id(),
+                   " (pid ", link.terms().peer.pid, ") does not match its checksum");
   host_.log(CDMF_LOG_ERROR, "shm: a message of ", record.payload_bytes, " bytes from peer ", link.id(),
             " does not match its checksum and is discarded (", link.discarded, " from this peer so far)");
 }
 
 void ShmDriver::finish_link(Link& link, cdmf_view& view) {
   link.finished = true;
+  ended_.fetch_add(1, std::memory_order_relaxed);
+  if (link.ended() != CDMF_CONNECTION_CLOSED && link.ended() != CDMF_PROTOCOL_ERROR) {
+    troubles_.record(link.ended(), "peer ", link.id(), " (pid ", link.terms().peer.pid, ") is gone without a goodbye");
+  }
   view = {};
   view.kind = CDMF_VIEW_PEER_DISCONNECTED;
   view.peer = link.id();
@@ -268,6 +275,8 @@ void ShmDriver::finish_link(Link& link, cdmf_view& view) {
 [[gnu::cold]] void ShmDriver::break_link(Link& link, const char* what) {
   if (!link.end(CDMF_PROTOCOL_ERROR)) return;
   host_.log(CDMF_LOG_ERROR, "shm: link to peer ", link.id(), " (pid ", link.terms().peer.pid, ") is broken: ", what);
+  troubles_.record(CDMF_PROTOCOL_ERROR, "link to peer ", link.id(), " (pid ", link.terms().peer.pid,
+                   ") is broken: ", what);
   link.hang_up(CDMF_PROTOCOL_ERROR);
   kick(link.id());
 }

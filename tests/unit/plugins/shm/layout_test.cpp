@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "handshake.h"
+#include "inspect/look.h"
 #include "pool/pool_layout.h"
 #include "ring/record_ring.h"
 #include "segment/segment.h"
@@ -81,6 +82,15 @@ Structures of_the_code() {
          CDMF_FIELD(Welcome, text), CDMF_FIELD(Welcome, features), CDMF_FIELD(Welcome, reserved)}}},
       {"Ack", {std::to_string(sizeof(Ack)), {CDMF_FIELD(Ack, header)}}},
       {"Notice", {std::to_string(sizeof(Notice)), {CDMF_FIELD(Notice, header), CDMF_FIELD(Notice, reason)}}},
+      {"Look", {std::to_string(sizeof(Look)), {CDMF_FIELD(Look, header), CDMF_FIELD(Look, reserved)}}},
+      {"Page",
+       {std::to_string(sizeof(Page)), {CDMF_FIELD(Page, header), CDMF_FIELD(Page, status), CDMF_FIELD(Page, text)}}},
+      {"PageHeader",
+       {std::to_string(sizeof(PageHeader)),
+        {CDMF_FIELD(PageHeader, magic), CDMF_FIELD(PageHeader, version), CDMF_FIELD(PageHeader, total_bytes),
+         CDMF_FIELD(PageHeader, endpoint_bytes), CDMF_FIELD(PageHeader, link_bytes), CDMF_FIELD(PageHeader, ring_bytes),
+         CDMF_FIELD(PageHeader, reserved), CDMF_FIELD(PageHeader, link_count), CDMF_FIELD(PageHeader, ring_count),
+         CDMF_FIELD(PageHeader, reserved2)}}},
       {"SegmentControl",
        {std::to_string(sizeof(SegmentControl)),
         {CDMF_FIELD(SegmentControl, header), CDMF_FIELD(SegmentControl, server), CDMF_FIELD(SegmentControl, client),
