@@ -26,6 +26,8 @@ TEST_F(Commands, EveryCommandHasHelpOnStandardOutput) {
                                                        {"conform"},
                                                        {"bench"},
                                                        {"size"},
+                                                       {"inspect"},
+                                                       {"doctor"},
                                                        {"demo"}};
   for (auto words : commands) {
     words.push_back("--help");
@@ -38,7 +40,8 @@ TEST_F(Commands, EveryCommandHasHelpOnStandardOutput) {
 
 TEST_F(Commands, HelpNamesEveryCommandButNotTheInnerOne) {
   const auto help = run(folder_, {"--help"});
-  for (const char* command : {"run", "recv", "send", "plugins", "check", "conform", "bench", "size", "demo"}) {
+  for (const char* command :
+       {"run", "recv", "send", "plugins", "check", "conform", "bench", "size", "inspect", "doctor", "demo"}) {
     EXPECT_TRUE(contains(help.output, std::string("\n  ") + command + " ")) << command;
   }
   EXPECT_FALSE(contains(help.output, "bench-peer"));

@@ -75,6 +75,20 @@ struct SizeArguments {
   std::uint64_t clients = 1;
   std::string type = "shm";
 };
+struct InspectArguments {
+  std::string target;     ///< a file or an endpoint
+  std::string transport;  ///< of a file; empty: the only one
+  std::string type;       ///< of an endpoint; empty: whatever is found
+  bool watch = false;
+  double interval_seconds = 1;
+  bool json = false;
+};
+struct DoctorArguments {
+  std::string target;
+  std::string transport;
+  std::string type;
+  std::string time = "2s";  ///< how long to look, as durations in YAML
+};
 
 [[nodiscard]] int command_run(const ProgramOptions& program, const RunArguments& arguments);
 [[nodiscard]] int command_recv(const ProgramOptions& program, const TransferArguments& arguments);
@@ -88,6 +102,9 @@ struct SizeArguments {
 [[nodiscard]] int command_bench(const ProgramOptions& program, const BenchArguments& arguments);
 /// The other process of a benchmark; started by `bench` alone.
 [[nodiscard]] int command_bench_peer(const ProgramOptions& program, const BenchPeerArguments& arguments);
+[[nodiscard]] int command_inspect(const ProgramOptions& program, const InspectArguments& arguments);
+/// returns  0 healthy, 1 findings; throws with exit code 2 when it cannot look.
+[[nodiscard]] int command_doctor(const ProgramOptions& program, const DoctorArguments& arguments);
 [[nodiscard]] int command_size(const ProgramOptions& program, const SizeArguments& arguments);
 [[nodiscard]] int command_demo(const ProgramOptions& program);
 

@@ -46,6 +46,8 @@ class CommandLine {
     add_check();
     add_conform();
     add_bench();
+    add_inspect();
+    add_doctor();
     add_size();
     auto* demo = command(app_, "demo", "Send a file over each transport by changing one word of YAML",
                          [this] { return command_demo(program_); });
@@ -219,6 +221,43 @@ class CommandLine {
     peer->add_option("--cpu", bench_peer_.cpu)->required();
   }
 
+  void add_target(CLI::App* to, std::string& target, std::string& transport, std::string& type) {
+    to->add_option("FILE|ENDPOINT", target, "YAML configuration, or the name of an endpoint such as /orders")
+        ->required();
+    to->add_option("--transport", transport, "Which transport of the file; not needed with only one")
+        ->option_text("NAME");
+    to->add_option("--type", type, "Of the endpoint; not needed when one server listens there")->option_text("TYPE");
+  }
+
+  void add_inspect() {
+    auto* inspect = command(app_, "inspect", "Look into a running endpoint: links, rings, counters, errors",
+                            [this] { return command_inspect(program_, inspect_); });
+    add_target(inspect, inspect_.target, inspect_.transport, inspect_.type);
+    auto* watch = inspect->add_option("--watch", inspect_.interval_seconds,
+                                      "Look again each so many seconds (default 1), until SIGINT");
+    watch->option_text("[SECONDS]")->expected(0, 1)->check(CLI::Range(0.01, 86400.0));
+    watch->each([this](const std::string&) { inspect_.watch = true; });
+    inspect->add_flag("--json", inspect_.json, "A JSON object a line instead of a table");
+    inspect->footer(
+        "Any process of the server's user, or root, may look; it is no client and disturbs none. UTILISATION is the "
+        "high-water mark / capacity, DROP RATE pushes that found the ring full / messages pushed. A receiver is "
+        "asleep when a message has to wake it; a link that was quiet is parked, which is to say looked at now and "
+        "then, "
+        "and hot otherwise.");
+  }
+
+  void add_doctor() {
+    auto* doctor = command(app_, "doctor", "Watch a running endpoint and say what to change",
+                           [this] { return command_doctor(program_, doctor_); });
+    add_target(doctor, doctor_.target, doctor_.transport, doctor_.type);
+    doctor->add_option("--for", doctor_.time, "How long to watch, such as 10s (default 2s)")->option_text("DURATION");
+    doctor->footer(
+        "Walks the tree of the specification: high latency, low throughput, buffer full, CAS contention; and errors. "
+        "Exit codes: 0 healthy, 1 something was found, 2 it could not look (nobody listens, another user, a server "
+        "that "
+        "does not answer, wrong words).");
+  }
+
   void add_size() {
     auto* size = command(app_, "size", "What memory a configuration takes, and which one suits a load",
                          [this] { return command_size(program_, size_); });
@@ -270,6 +309,8 @@ class CommandLine {
   BenchArguments bench_;
   BenchPeerArguments bench_peer_;
   SizeArguments size_;
+  InspectArguments inspect_;
+  DoctorArguments doctor_;
 };
 
 }  // namespace
