@@ -1,4 +1,5 @@
 // `cdmf inspect`: a running server, seen by a process that has nothing to do with it.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <unistd.h>
@@ -24,7 +25,7 @@ class Inspect : public testing::Test {
   /// A receiver, and a sender that has sent `text` and stays.
   void start() {
     int ends[2];
-    ASSERT_EQ(pipe(ends), 0);
+    ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);  // A copy in the sender would keep its input from ending.
     input_ = ends[1];
     receiver_.emplace(folder_, "recv", std::vector<std::string>{"recv", file_});
     ASSERT_TRUE(looks_until([](const YAML::Node&) { return true; }));

@@ -65,7 +65,10 @@ cdmf_status report_pool(const char* endpoint, Snapshot& snapshot, ErrorText& err
   std::string name;
   UniqueFd fd;
   std::uint64_t size = 0;
-  if (const cdmf_status status = object_name(endpoint, 0, name, error); status != CDMF_OK) return status;
+  if (const cdmf_status status = object_name(endpoint, std::strlen(kPoolSuffix), name, error); status != CDMF_OK) {
+    return status;
+  }
+  name += kPoolSuffix;
   if (const cdmf_status status = open_object(name, fd, size, error); status != CDMF_OK) return status;
   Image<PoolControl> control;
   Image<MpmcRecordControl> positions;

@@ -14,6 +14,7 @@ namespace cdmf::ipc::shm {
 inline constexpr std::uint32_t kPoolVersion = 1;
 inline constexpr std::uint32_t kPoolKind = 0x4C4F4F50;  // "POOL": a link's object has a count here, 0 to 2.
 inline constexpr std::uint32_t kPoolMembersMax = 256;
+inline constexpr const char* kPoolSuffix = ".pool";  // Of the object's name, after the endpoint's.
 
 /// What the member that makes a pool decides about it.
 struct PoolPlan {

@@ -10,7 +10,6 @@
 namespace cdmf::ipc::shm {
 namespace {
 
-constexpr const char* kSuffix = ".pool";
 constexpr int kJoinTurnsMax = 500;  // Of a millisecond: makers and leavers are quick.
 constexpr unsigned kLooksMax = 64;
 
@@ -132,11 +131,11 @@ cdmf_status PoolMembership::join(const PoolOptions& options, PluginHost host, st
                                  ErrorText& error) {
   std::string name;
   if (const cdmf_status status =
-          object_name(options.endpoint.c_str(), std::char_traits<char>::length(kSuffix), name, error);
+          object_name(options.endpoint.c_str(), std::char_traits<char>::length(kPoolSuffix), name, error);
       status != CDMF_OK) {
     return status;
   }
-  name += kSuffix;
+  name += kPoolSuffix;
   NamedObject object;
   PoolPlan plan;
   std::uint32_t index = 0;

@@ -210,7 +210,8 @@ TEST(Inspector, SeesAPoolByReadingItsObject) {
 
 TEST(Inspector, RefusesAnObjectThatIsNoPool) {
   const std::string endpoint = unique_endpoint();
-  const UniqueFd fd(shm_open(endpoint.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  const std::string object = endpoint + kPoolSuffix;
+  const UniqueFd fd(shm_open(object.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   ASSERT_TRUE(fd);
   Snapshot snapshot;
   ErrorText none(nullptr);
@@ -229,7 +230,7 @@ TEST(Inspector, RefusesAnObjectThatIsNoPool) {
   header.total_size = UINT64_MAX;
   EXPECT_EQ(pwrite(fd.get(), &header, sizeof header, 0), static_cast<ssize_t>(sizeof header));
   EXPECT_EQ(report_pool(endpoint.c_str(), snapshot, none), CDMF_PROTOCOL_ERROR) << "larger than it is";
-  shm_unlink(endpoint.c_str());
+  shm_unlink(object.c_str());
   EXPECT_TRUE(snapshot.links.empty());
 }
 
