@@ -28,21 +28,54 @@ std::shared_ptr<PoolMembership> PoolDriver::pool() {
 void PoolDriver::enter(std::shared_ptr<PoolMembership> pool) {
   lost_told_ = pool->lost();
   const std::lock_guard lock(pools_mutex_);
+  if (pool_) replaced_.push_back(std::move(pool_));
   pool_ = std::move(pool);
   current_.store(pool_.get(), std::memory_order_release);
 }
 
-/// Leaves the pool, or lets it be left with the last that is claimed or held of it. Nobody sends or receives.
-void PoolDriver::retire_pool() noexcept {
-  std::shared_ptr<PoolMembership> left;
+/// Turns to the pool that attach() has joined, and leaves those before it: a sender may be at work in a pool whenever
+/// attach() replaces it, so that this is the sender's part.
+[[gnu::noinline]] void PoolDriver::move_on() noexcept {
+  if (unrung_ != 0) sending_->messages().ring(std::exchange(unrung_, 0));
+  std::vector<std::shared_ptr<PoolMembership>> left;
   {
     const std::lock_guard lock(pools_mutex_);
-    left = std::move(pool_);
+    left.swap(replaced_);
+    sending_ = pool_.get();
+  }
+  retire(left);
+}
+
+/// The pool to claim in, while there is a link.
+inline PoolMembership& PoolDriver::sending_pool() noexcept {
+  if (sending_ != current_.load(std::memory_order_relaxed)) [[unlikely]]
+    move_on();
+  return *sending_;
+}
+
+/// Leaves pools, or lets each be left with the last that is claimed or held of it. Nobody sends or receives there.
+void PoolDriver::retire(const std::vector<std::shared_ptr<PoolMembership>>& left) noexcept {
+  for (const std::shared_ptr<PoolMembership>& each : left) {
+    if (each->claim_open) {
+      const std::lock_guard lock(pools_mutex_);
+      leftover_.push_back(each);
+    }
+    each->retire();
+  }
+}
+
+/// Nobody sends or receives.
+void PoolDriver::retire_all() noexcept {
+  std::vector<std::shared_ptr<PoolMembership>> left;
+  {
+    const std::lock_guard lock(pools_mutex_);
+    left.swap(replaced_);
+    if (pool_) left.push_back(std::move(pool_));
     pool_ = nullptr;
     current_.store(nullptr, std::memory_order_release);
-    if (left && left->claim_open) leftover_.push_back(left);
   }
-  if (left) left->retire();
+  sending_ = nullptr;
+  retire(left);
 }
 
 void PoolDriver::forget(const PoolMembership& pool) noexcept {
@@ -75,7 +108,8 @@ cdmf_status PoolDriver::attach(std::uint64_t /*deadline: nothing to wait for*/, 
   }
   PoolMembership* current = current_.load(std::memory_order_relaxed);
   if (current != nullptr && !current->is_the_pool()) {
-    retire_pool();
+    // The sender may be at work in it: the memory stays until it moves on.
+    if (current->broken() != MpmcFault::none) current->give_up_place();
     current = nullptr;
   }
   if (current == nullptr) {
@@ -93,6 +127,9 @@ cdmf_status PoolDriver::attach(std::uint64_t /*deadline: nothing to wait for*/, 
     current->show(true);
   }
   peer = begin_link();
+  // The last consumer may have gone before there was a link to end, and somebody may have looked since. Whoever looks
+  // after this look, finds the link.
+  look_at_members(*current);
   return CDMF_OK;
 }
 
@@ -137,11 +174,9 @@ cdmf_status PoolDriver::disconnect(cdmf_peer peer, cdmf_status reason) {
 void PoolDriver::close() {
   if (!is_open_) return;
   is_open_ = false;
-  if (PoolMembership* const current = current_.load(std::memory_order_relaxed)) {
-    if (unrung_ != 0) current->messages().ring(std::exchange(unrung_, 0));
-    release_burst();
-  }
-  retire_pool();
+  if (unrung_ != 0) sending_->messages().ring(std::exchange(unrung_, 0));
+  release_burst();
+  retire_all();
   peer_.store(CDMF_NO_PEER, std::memory_order_release);
   ended_.store(CDMF_OK, std::memory_order_relaxed);
 }
@@ -176,7 +211,7 @@ cdmf_status PoolDriver::claim(cdmf_peer peer, std::size_t size, cdmf_loan& loan)
   if (const cdmf_status state = link_state(peer); state != CDMF_OK) [[unlikely]]
     return state;
   if (options_.is_server) return CDMF_UNSUPPORTED;
-  PoolMembership& pool = *current_.load(std::memory_order_relaxed);
+  PoolMembership& pool = sending_pool();
   if (pool.claim_open) return CDMF_RESOURCE_EXHAUSTED;
   if (size > pool.plan().frame_size_max) return CDMF_BUFFER_OVERFLOW;
   if (size == 0) return CDMF_INVALID_ARGUMENT;
@@ -232,8 +267,7 @@ cdmf_status PoolDriver::flush(cdmf_peer peer, std::uint64_t /*deadline: nothing 
   if (peer != CDMF_NO_PEER) {
     if (const cdmf_status state = link_state(peer); state != CDMF_OK) return state;
   }
-  PoolMembership* const pool = current_.load(std::memory_order_relaxed);
-  if (pool != nullptr && unrung_ != 0) pool->messages().ring(std::exchange(unrung_, 0));
+  if (unrung_ != 0) sending_->messages().ring(std::exchange(unrung_, 0));
   return CDMF_OK;
 }
 

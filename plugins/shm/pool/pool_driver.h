@@ -52,7 +52,10 @@ class PoolDriver final : public Driver {
 
   std::shared_ptr<PoolMembership> pool();
   void enter(std::shared_ptr<PoolMembership> pool);
-  void retire_pool() noexcept;
+  void move_on() noexcept;
+  PoolMembership& sending_pool() noexcept;
+  void retire(const std::vector<std::shared_ptr<PoolMembership>>& left) noexcept;
+  void retire_all() noexcept;
   void forget(const PoolMembership& pool) noexcept;
 
   // The link: from a PEER_CONNECTED to its PEER_DISCONNECTED.
@@ -78,15 +81,17 @@ class PoolDriver final : public Driver {
 
   std::mutex pools_mutex_;
   std::shared_ptr<PoolMembership> pool_;                   // Replaced by attach(), open() and close() under the mutex.
+  std::vector<std::shared_ptr<PoolMembership>> replaced_;  // By attach(); until the sender moves on.
   std::vector<std::shared_ptr<PoolMembership>> leftover_;  // With a claim that outlived its link.
-  std::atomic<PoolMembership*> current_{nullptr};          // pool_, for the sender and the receiver.
+  std::atomic<PoolMembership*> current_{nullptr};          // pool_, for the receiver, and for the sender to compare.
 
   std::atomic<cdmf_peer> peer_{CDMF_NO_PEER};
   std::atomic<cdmf_status> ended_{CDMF_OK};  // Why the link is over, before its PEER_DISCONNECTED was received.
 
   // The sender's own.
   WallClock clock_;
-  std::uint32_t unrung_ = 0;  // Messages sent since consumers were last woken.
+  PoolMembership* sending_ = nullptr;  // pool_, or the one that attach() has replaced since: among replaced_.
+  std::uint32_t unrung_ = 0;           // Messages sent there since consumers were last woken.
 
   // The receiver's own.
   cdmf_peer last_peer_ = CDMF_NO_PEER;

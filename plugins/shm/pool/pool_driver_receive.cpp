@@ -68,36 +68,35 @@ inline std::size_t PoolDriver::share_of(const PoolMembership& pool, std::size_t 
   return std::clamp<std::uint64_t>(pool.backlog() / (2 * std::uint64_t{consumers}), 1, capacity);
 }
 
+/// 0 also when all of a burst was discarded: has_input() says that there may be more.
 std::size_t PoolDriver::receive_messages(PoolMembership& pool, cdmf_view* views, std::size_t capacity) {
-  for (;;) {
-    const std::size_t wanted = std::min<std::size_t>(share_of(pool, capacity), burst_.size());
-    const MpmcReceived received = pool.ring().receive_burst({burst_.data(), wanted});
-    if (received.outcome == MpmcOutcome::fault) [[unlikely]] {
-      pool.give_up(pool.ring().fault());
-      end_link(CDMF_PROTOCOL_ERROR);
-    }
-    if (received.outcome != MpmcOutcome::done) return 0;
-    std::size_t count = 0;
-    for (std::size_t i = 0; i < received.count; ++i) {
-      const MpmcRecordView& record = burst_[i];
-      if (!is_sound(pool, record)) [[unlikely]] {
-        discard(pool, record);
-        continue;
-      }
-      cdmf_view& view = views[count];
-      burst_[count++] = record;
-      view.frame = record.payload;
-      view.size = record.payload_bytes;
-      view.peer = last_peer_;
-      view.token = record.position;
-      view.timestamp_us = record.timestamp_us;
-      view.kind = CDMF_VIEW_MESSAGE;
-      view.reason = CDMF_OK;
-      view.lost = 0;
-    }
-    burst_size_ = static_cast<std::uint32_t>(count);
-    if (count != 0) return count;
+  const std::size_t wanted = std::min<std::size_t>(share_of(pool, capacity), burst_.size());
+  const MpmcReceived received = pool.ring().receive_burst({burst_.data(), wanted});
+  if (received.outcome == MpmcOutcome::fault) [[unlikely]] {
+    pool.give_up(pool.ring().fault());
+    end_link(CDMF_PROTOCOL_ERROR);
   }
+  if (received.outcome != MpmcOutcome::done) return 0;
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < received.count; ++i) {
+    const MpmcRecordView& record = burst_[i];
+    if (!is_sound(pool, record)) [[unlikely]] {
+      discard(pool, record);
+      continue;
+    }
+    cdmf_view& view = views[count];
+    burst_[count++] = record;
+    view.frame = record.payload;
+    view.size = record.payload_bytes;
+    view.peer = last_peer_;
+    view.token = record.position;
+    view.timestamp_us = record.timestamp_us;
+    view.kind = CDMF_VIEW_MESSAGE;
+    view.reason = CDMF_OK;
+    view.lost = 0;
+  }
+  burst_size_ = static_cast<std::uint32_t>(count);
+  return count;
 }
 
 inline bool PoolDriver::is_sound(const PoolMembership& pool, const MpmcRecordView& record) const noexcept {

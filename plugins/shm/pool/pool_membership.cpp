@@ -190,11 +190,17 @@ void PoolMembership::leave() noexcept {
     room_.stand_up();
     announce_change();
     const std::uint64_t left_behind = backlog();
-    if (left_behind != 0 && !object_.is_held_by_another()) {
+    if (left_behind != 0 && object_ && !object_.is_held_by_another()) {
       host_.log(CDMF_LOG_WARNING, "shm: the last member leaves the pool ", object_.name(), ", and ", left_behind,
                 " messages in it are lost");
     }
   }
+  give_up_place();
+}
+
+void PoolMembership::give_up_place() noexcept {
+  if (!object_) return;
+  watch_.stop();
   left_mapping_ = object_.take_mapping();
   object_.close();
 }
@@ -318,7 +324,8 @@ bool PoolMembership::bury_the_dead() {
     give_up(recovery.fault);
     return true;
   }
-  if (recovery.recovered != 0) {
+  // Of a broken pool the living go away like that, too: give_up_place().
+  if (recovery.recovered != 0 && broken() == MpmcFault::none) {
     host_.log(CDMF_LOG_WARNING, "shm: ", recovery.recovered, " of the members of the pool ", object_.name(),
               " died and were taken out");
   }

@@ -76,6 +76,10 @@ class PoolMembership final : private PoolWatch::Owner {
   /// Wakes those that wait in this process. [any]
   void kick() noexcept;
 
+  /// Of a broken pool: gives up the locks, and the name with the last, so that the next consumer can make a new one.
+  /// The memory stays. The receiver's, or whoever has the membership alone.
+  void give_up_place() noexcept;
+
   // ---- What outlives the driver's use of it
 
   /// The driver is closed: nobody sends or receives any more. Ends the membership now, or with the last give_back().
@@ -136,7 +140,7 @@ class PoolMembership final : private PoolWatch::Owner {
   std::atomic<bool> retired_{false};
   std::size_t kept_ = 0;  // After retire(): what is claimed or held.
   bool left_ = false;
-  Mapping left_mapping_;  // A kick() may come until the very end.
+  Mapping left_mapping_;  // After give_up_place(): a kick() may come until the very end.
 };
 
 }  // namespace cdmf::ipc::shm

@@ -6,11 +6,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
+#include <cstring>
 #include <filesystem>
 #include <set>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "support/eventually.h"
 #include "unit/plugins/shm/driver_under_test.h"
@@ -213,6 +216,89 @@ TEST(PoolDriver, LeavesNoObjectWhenItsLastMemberIsGone) {
   EXPECT_FALSE(std::filesystem::exists(file_of(endpoint)));
 }
 
+/// Whether anybody has a lock on the file, which stays the same when its name is gone.
+bool is_locked(int file) {
+  struct flock all {};
+  all.l_type = F_WRLCK;
+  all.l_whence = SEEK_SET;
+  return fcntl(file, F_OFD_GETLK, &all) != 0 || all.l_type != F_UNLCK;
+}
+
+TEST(PoolDriver, AProducerGoesOverToAnotherPoolWhileItSends) {
+  const std::string endpoint = testing::unique_endpoint();
+  Producer producer(endpoint);
+  ASSERT_EQ(producer.open(), CDMF_OK);
+  std::atomic<cdmf_peer> peer{CDMF_NO_PEER};
+  std::atomic<std::uint64_t> sent{0};
+  std::atomic<bool> stop{false};
+  // Like a host: one thread sends, another one receives and connects anew.
+  std::thread sender([&] {
+    while (!stop) {
+      const cdmf_peer to = peer;
+      if (to != CDMF_NO_PEER && producer.send(to, "x", false) == CDMF_OK) {
+        ++sent;
+      } else {
+        producer->flush(producer.self(), CDMF_NO_PEER, 0);
+      }
+    }
+  });
+  std::vector<int> before;
+  for (int round = 0; round < 50; ++round) {
+    Consumer consumer(endpoint);
+    EXPECT_EQ(consumer.open(), CDMF_OK) << consumer.error.message;
+    EXPECT_EQ(producer.attach(), CDMF_OK) << producer.error.message;
+    const std::uint64_t sent_before = sent;
+    peer = producer.peer;
+    producer.next_peer();
+    EXPECT_TRUE(eventually([&] { return sent > sent_before; })) << "in round " << round;
+    before.push_back(open(file_of(endpoint).c_str(), O_RDWR | O_CLOEXEC));
+    std::filesystem::remove(file_of(endpoint));  // By hand: the next consumer makes another pool.
+    consumer.close();
+    EXPECT_EQ(producer.next().kind, kGone);
+    if (::testing::Test::HasFailure()) break;
+  }
+  stop = true;
+  sender.join();
+  ASSERT_FALSE(::testing::Test::HasFailure());
+  EXPECT_EQ(std::count_if(before.begin(), before.end(), is_locked), 1) << "it has moved on from all but the last";
+  producer.close();
+  EXPECT_EQ(std::count_if(before.begin(), before.end(), is_locked), 0);
+  for (const int file : before) ::close(file);
+}
+
+TEST(PoolDriver, AClaimInAPoolThatWasReplacedIsGivenBackInItsOwnTime) {
+  for (const bool claims_anew : {false, true}) {
+    const std::string endpoint = testing::unique_endpoint();
+    Producer producer(endpoint);
+    ASSERT_EQ(producer.open(), CDMF_OK);
+    cdmf_loan old{};
+    int file = -1;
+    {
+      Consumer consumer(endpoint);
+      ASSERT_EQ(consumer.open(), CDMF_OK);
+      ASSERT_EQ(producer.attach(), CDMF_OK);
+      producer.next_peer();
+      ASSERT_EQ(producer->claim(producer.self(), producer.peer, 10, &old), CDMF_OK);
+      file = open(file_of(endpoint).c_str(), O_RDWR | O_CLOEXEC);
+      std::filesystem::remove(file_of(endpoint));
+    }
+    EXPECT_EQ(producer.next().kind, kGone);
+    Consumer consumer(endpoint);
+    ASSERT_EQ(consumer.open(), CDMF_OK);
+    ASSERT_EQ(producer.attach(), CDMF_OK) << producer.error.message;
+    if (claims_anew) {
+      EXPECT_EQ(producer.send(producer.peer, "new"), CDMF_OK);
+    }
+    std::memset(old.memory, 'x', 10);
+    EXPECT_EQ(producer->commit(producer.self(), &old, 10, 1), CDMF_CONNECTION_CLOSED);
+    EXPECT_EQ(producer.send(producer.peer, "newer"), CDMF_OK);
+    EXPECT_FALSE(is_locked(file)) << "the old pool is still held";
+    ::close(file);
+    consumer.next_peer();
+    EXPECT_EQ(consumer.next().content, claims_anew ? "new" : "newer");
+  }
+}
+
 // ---- Deaths. The children come first: the thread sanitizer refuses threads in children of threaded parents.
 
 struct Child {
@@ -395,6 +481,47 @@ TEST(PoolDriver, ABrokenPoolIsToldToEveryMemberAndTakesNobodyIn) {
   consumer.close();
   Consumer fresh(endpoint);
   EXPECT_EQ(fresh.open(), CDMF_OK) << fresh.error.message;
+}
+
+TEST(PoolDriver, AProducerThatConnectsAnewDoesNotKeepABrokenPool) {
+  const std::string endpoint = testing::unique_endpoint();
+  Producer producer(endpoint);
+  ASSERT_EQ(producer.open(), CDMF_OK);
+  {
+    Consumer consumer(endpoint);
+    ASSERT_EQ(consumer.open(), CDMF_OK);
+    ASSERT_EQ(producer.attach(), CDMF_OK);
+    producer.next_peer();
+    ASSERT_EQ(producer.send(producer.peer, "x"), CDMF_OK);
+    overwrite(endpoint, kSlotsOffset, std::uint64_t{7});
+    consumer.next_peer();
+    EXPECT_EQ(consumer.next().reason, CDMF_PROTOCOL_ERROR);
+    EXPECT_EQ(producer.next().reason, CDMF_PROTOCOL_ERROR);
+    EXPECT_EQ(producer.attach(), CDMF_CONNECTION_FAILED) << "the consumer still has it";
+    EXPECT_EQ(producer.attach(), CDMF_CONNECTION_FAILED);
+  }
+  EXPECT_FALSE(std::filesystem::exists(file_of(endpoint)));
+  Consumer fresh(endpoint);
+  ASSERT_EQ(fresh.open(), CDMF_OK) << fresh.error.message;
+  ASSERT_EQ(producer.attach(), CDMF_OK) << producer.error.message;
+  EXPECT_EQ(producer.send(producer.peer, "whole"), CDMF_OK);
+  fresh.next_peer();
+  EXPECT_EQ(fresh.next().content, "whole");
+}
+
+TEST(PoolDriver, ABurstOfBadMessagesIsDiscardedWithoutLookingForGoodOnes) {
+  const std::string endpoint = testing::unique_endpoint();
+  Consumer consumer(endpoint);
+  Producer producer(endpoint);
+  ASSERT_EQ(consumer.open(), CDMF_OK);
+  ASSERT_EQ(producer.join(), CDMF_OK);
+  consumer.next_peer();
+  ASSERT_EQ(producer.send(producer.peer, "bad"), CDMF_OK);
+  ASSERT_EQ(producer.send(producer.peer, "good"), CDMF_OK);
+  overwrite(endpoint, kSlotsOffset + kMpmcSlotHeaderBytes, 'B');
+  EXPECT_TRUE(consumer.take(1).empty());
+  EXPECT_EQ(consumer->await_messages(consumer.self(), 0), CDMF_OK) << "there is more";
+  EXPECT_EQ(consumer.next().content, "good");
 }
 
 }  // namespace
