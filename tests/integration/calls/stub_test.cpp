@@ -40,6 +40,7 @@ class Stub : public testing::Test {
   }
 
   std::string endpoint_;
+  std::atomic<int> lost_{0};  // Answers. Before the stub, which may count until it is gone.
   std::unique_ptr<ServiceStub> stub_;
   std::thread thread_;
 };
@@ -262,8 +263,7 @@ TEST_F(Stub, AHandlerMayCallAnotherService) {
 TEST_F(Stub, AClientThatTakesNoAnswersIsDisconnectedAndOthersAreServed) {
   StubOptions options;
   options.reply_timeout = 20ms;
-  std::atomic<int> lost{0};
-  options.on_error = [&](TransportError, const std::string&) { ++lost; };
+  options.on_error = [this](TransportError, const std::string&) { ++lost_; };
   make(std::move(options));
   ASSERT_TRUE(stub_->on("echo", [](IncomingCall& call) { (void)call.reply(call.payload()); }).success());
   start();
@@ -275,10 +275,10 @@ TEST_F(Stub, AClientThatTakesNoAnswersIsDisconnectedAndOthersAreServed) {
   request.setSubject("echo");
   request.setPayload(std::string(60000, 'x'));
   const auto end = std::chrono::steady_clock::now() + kWatchdog;
-  while (lost == 0 && std::chrono::steady_clock::now() < end) {
+  while (lost_ == 0 && std::chrono::steady_clock::now() < end) {
     (void)deaf->send(request, SendOptions{.timeout = 1ms});
   }
-  EXPECT_GT(lost, 0) << "it never stopped taking answers it does not look at";
+  EXPECT_GT(lost_, 0) << "it never stopped taking answers it does not look at";
   const auto reply = good->call("echo", "still here");
   EXPECT_TRUE(reply.success()) << reply.text();
   EXPECT_GT(stub_->getStats().answers_lost, 0u);
