@@ -148,6 +148,15 @@ void check_footprint(DriverUnderTest& driver, const Footprint& before) {
   wrong("left in the survivor: " + (Footprint::now() - before).text());
 }
 
+/// After a close. A thread that was joined stays in /proc until the kernel has put it away.
+void check_nothing_left(const char* by, const Footprint& empty) {
+  for (int turn = 0; turn < 2000; ++turn) {
+    if (Footprint::now() == empty) return;
+    std::this_thread::sleep_for(1ms);
+  }
+  wrong(std::string("left by a closed ") + by + ": " + (Footprint::now() - empty).text());
+}
+
 [[noreturn]] void survive_as_server(const std::string& endpoint, const Options& options) {
   const Footprint empty = Footprint::now();
   {
@@ -163,7 +172,7 @@ void check_footprint(DriverUnderTest& driver, const Footprint& before) {
     check_footprint(server, before);
     server.close();
   }
-  if (Footprint::now() != empty) wrong("left by a closed server: " + (Footprint::now() - empty).text());
+  check_nothing_left("server", empty);
   g_board->clean = true;
   _exit(0);
 }
@@ -190,7 +199,7 @@ void check_footprint(DriverUnderTest& driver, const Footprint& before) {
     check_footprint(client, before);
     client.close();
   }
-  if (Footprint::now() != empty) wrong("left by a closed client: " + (Footprint::now() - empty).text());
+  check_nothing_left("client", empty);
   g_board->clean = true;
   _exit(0);
 }
