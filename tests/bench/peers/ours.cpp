@@ -16,12 +16,12 @@ struct Ours {
   std::string type;
   std::string options;      // As YAML, without the way of waiting.
   std::size_t message_max;  // Of the shipped preset; larger messages raise it.
-  std::string poll_wait;    // Of shm, when polling.
+  std::string poll_wait;    // Option that has it poll; when it is to sleep, it sleeps at once.
   bool poll_alone;  // With Wait::poll it is never awaited: await() would sleep. That of shm polls by itself, and gRPC's
                     // own threads have to run.
   std::string wait_option(Wait wait) const {
-    if (type != "shm") return "";
-    return wait == Wait::block ? "wait: futex" : poll_wait;
+    if (wait == Wait::poll) return poll_wait;
+    return type == "shm" ? "wait: futex" : type == "grpc" ? "spin_budget: 0" : "";
   }
   std::string options_for(Wait wait) const {
     const std::string wait_text = wait_option(wait);
@@ -109,7 +109,7 @@ std::vector<Subject> our_subjects() {
       subject("shm_default", "cdmf shm, defaults",
               {"shm", "ring_buffer_capacity: 4096", 65536, "wait: adaptive", false}, 262144),
       subject("unix_socket", "cdmf unix_socket", {"unix_socket", "queue_size: 4MiB", 65536, "", true}, kAny),
-      subject("grpc", "cdmf grpc, plain text", {"grpc", "insecure: true", 65536, "", false}, kAny),
+      subject("grpc", "cdmf grpc, plain text", {"grpc", "insecure: true", 65536, "spin_budget: 10ms", false}, kAny),
       subject("loopback", "cdmf loopback (one process)", {"loopback", "queue_size: 4MiB", 65536, "", false}, kAny,
               true),
   };
