@@ -106,6 +106,8 @@ std::vector<Subject> our_subjects() {
               {"shm", "ring_buffer_capacity: 256, checksum: none, timestamp: off", 4096, "wait: spin", false}, 4096),
       subject("shm_high_throughput", "cdmf shm high_throughput",
               {"shm", "ring_buffer_capacity: 16384", 262144, "wait: spin", false}, kAny),
+      subject("shm_unchecked", "cdmf shm high_throughput, no checksum",
+              {"shm", "ring_buffer_capacity: 16384, checksum: none", 262144, "wait: spin", false}, kAny),
       subject("shm_default", "cdmf shm, defaults",
               {"shm", "ring_buffer_capacity: 4096", 65536, "wait: adaptive", false}, 262144),
       subject("unix_socket", "cdmf unix_socket", {"unix_socket", "queue_size: 4MiB", 65536, "", true}, kAny),
