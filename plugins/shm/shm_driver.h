@@ -108,6 +108,7 @@ class ShmDriver final : public Driver, private Rendezvous::Owner {
   bool has_input() const noexcept;
   bool announce_sleep(std::uint32_t how) noexcept;
   void sleep(std::uint64_t deadline, std::uint64_t began) noexcept;
+  std::uint64_t next_spin() noexcept;
   void take_bells(int timeout_ms) noexcept;
   bool can_poll_fd() const noexcept { return options_.may_sleep(); }
 
@@ -139,7 +140,8 @@ class ShmDriver final : public Driver, private Rendezvous::Owner {
   Copies copies_;
   std::size_t copies_size_ = 0;  // Room that the copies of a burst need.
   AdaptiveBudget budget_;
-  bool spinning_helps_ = true;  // Some peer can run while we spin.
+  std::uint64_t wakes_before_ = 0;  // Of peers, counted at the wait before.
+  bool spinning_helps_ = true;      // Some peer can run while we spin.
   std::uint64_t next_discard_log_ns_ = 0;
 
   // For observers. Counted where something rare happens, read by the thread of the rendezvous.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "shm_driver.h"
 
@@ -81,6 +82,15 @@ void ShmDriver::sleep(std::uint64_t deadline, std::uint64_t began) noexcept {
   futex_sleeper_ = nullptr;
 }
 
+/// How long this wait spins, in nanoseconds.
+std::uint64_t ShmDriver::next_spin() noexcept {
+  std::uint64_t wakes = 0;
+  for (const Link* const link : polled_.hot()) {
+    if (link->can_send()) wakes += link->out_control().wakes.load(std::memory_order_relaxed);
+  }
+  return budget_.next(std::exchange(wakes_before_, wakes) != wakes);
+}
+
 cdmf_status ShmDriver::await_messages(std::uint64_t deadline) {
   const std::uint64_t began = message_interrupt_.count();
   if (message_interrupt_.take(began)) return CDMF_INTERRUPTED;
@@ -95,8 +105,7 @@ cdmf_status ShmDriver::await_messages(std::uint64_t deadline) {
   if (!options_.may_sleep()) {
     return spin_until(kForever, deadline, options_.wait == WaitMode::yield, done) ? outcome() : CDMF_TIMEOUT;
   }
-  if (const std::uint64_t spin = options_.wait == WaitMode::adaptive && spinning_helps_ ? budget_.next() : 0;
-      spin != 0) {
+  if (const std::uint64_t spin = options_.wait == WaitMode::adaptive && spinning_helps_ ? next_spin() : 0; spin != 0) {
     if (spin_until(spin, deadline, false, done)) {
       budget_.paid();
       return outcome();

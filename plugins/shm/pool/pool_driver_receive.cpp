@@ -189,7 +189,7 @@ cdmf_status PoolDriver::await_messages(std::uint64_t deadline) {
   }
   // A producer has nothing to be quick for.
   if (const std::uint64_t spin =
-          options_.wait == WaitMode::adaptive && spinning_helps_ && options_.is_server ? budget_.next() : 0;
+          options_.wait == WaitMode::adaptive && spinning_helps_ && options_.is_server ? budget_.next(false) : 0;
       spin != 0) {
     if (spin_until(spin, deadline, false, done)) {
       budget_.paid();

@@ -63,10 +63,15 @@ class AdaptiveBudget {
  public:
   explicit AdaptiveBudget(std::uint64_t limit_ns) noexcept : limit_ns_(limit_ns), now_ns_(limit_ns) {}
 
-  /// Nanoseconds to spin in this wait.
-  std::uint64_t next() noexcept { return now_ns_ == 0 && ++waits_ % kProbe == 0 ? limit_ns_ : now_ns_; }
+  /// Nanoseconds to spin in this wait. peer_was_woken  since the one before.
+  std::uint64_t next(bool peer_was_woken) noexcept {
+    const std::uint64_t spin_ns = now_ns_ == 0 && ++waits_ % kProbe == 0 ? limit_ns_ : now_ns_;
+    return spin_ns != 0 && peer_was_woken ? spin_ns + kWakeMaxNs : spin_ns;
+  }
   void paid() noexcept { now_ns_ = std::min(limit_ns_, now_ns_ * 2 + kFloorNs); }
   void wasted() noexcept { now_ns_ = now_ns_ / 2 < kFloorNs ? 0 : now_ns_ / 2; }
+
+  static constexpr std::uint64_t kWakeMaxNs = 100'000;  // What waking a peer takes at most, as a rule.
 
  private:
   static constexpr std::uint64_t kFloorNs = 1000;

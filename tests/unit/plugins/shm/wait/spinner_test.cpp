@@ -9,11 +9,11 @@ namespace {
 
 TEST(AdaptiveBudget, ShrinksToNothingWhileSpinningDoesNotPayAndProbesNowAndThen) {
   AdaptiveBudget budget(30'000);
-  EXPECT_EQ(budget.next(), 30'000u);
+  EXPECT_EQ(budget.next(false), 30'000u);
   for (int i = 0; i < 10; ++i) budget.wasted();
   int probes = 0;
   for (int i = 0; i < 160; ++i) {
-    const std::uint64_t spin = budget.next();
+    const std::uint64_t spin = budget.next(false);
     EXPECT_TRUE(spin == 0 || spin == 30'000u);
     probes += spin != 0;
   }
@@ -24,15 +24,30 @@ TEST(AdaptiveBudget, GrowsBackToItsLimitWhenSpinningPays) {
   AdaptiveBudget budget(30'000);
   for (int i = 0; i < 10; ++i) budget.wasted();
   for (int i = 0; i < 10; ++i) budget.paid();
-  EXPECT_EQ(budget.next(), 30'000u);
+  EXPECT_EQ(budget.next(false), 30'000u);
 }
 
 TEST(AdaptiveBudget, WithoutABudgetNeverSpins) {
   AdaptiveBudget budget(0);
   for (int i = 0; i < 40; ++i) {
-    EXPECT_EQ(budget.next(), 0u);
+    EXPECT_EQ(budget.next(false), 0u);
     budget.paid();
   }
+}
+
+TEST(AdaptiveBudget, AddsTheTimeOfWakingThePeerToWhatItSpinsAnyway) {
+  AdaptiveBudget budget(30'000);
+  EXPECT_EQ(budget.next(true), 30'000u + AdaptiveBudget::kWakeMaxNs);
+  for (int i = 0; i < 10; ++i) budget.wasted();
+  int probes = 0;
+  for (int i = 0; i < 160; ++i) {
+    const std::uint64_t spin = budget.next(true);
+    EXPECT_TRUE(spin == 0 || spin == 30'000u + AdaptiveBudget::kWakeMaxNs);
+    probes += spin != 0;
+  }
+  EXPECT_EQ(probes, 10);
+  AdaptiveBudget none(0);
+  EXPECT_EQ(none.next(true), 0u);
 }
 
 TEST(CanRunTogether, OnlyTheSameSingleCpuKeepsTwoProcessesApart) {
