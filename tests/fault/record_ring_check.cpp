@@ -176,6 +176,15 @@ void run_model(std::uint64_t seed, std::uint64_t capacity, int operations) {
       case 1:
       case 2: {
         const std::uint64_t length = length_of(sequence, largest);
+        if (random() % 3 == 0 && producer.put(length, sequence, [&](std::byte* payload) {
+              fill({payload, length}, sequence);
+              return static_cast<std::uint32_t>(~sequence);
+            })) {
+          full_in_a_row = 0;
+          open.push_back({sequence, length});
+          ++sequence;
+          break;
+        }
         const std::uint64_t asked = std::min(largest, length + (random() % 4 == 0 ? random() % 300 : 0));
         const ClaimOutcome outcome = producer.claim(asked);
         CHECK(outcome == ClaimOutcome::claimed || outcome == ClaimOutcome::full);

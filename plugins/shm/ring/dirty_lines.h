@@ -17,6 +17,21 @@ class DirtyLines {
   bool test(std::uint64_t line) const noexcept { return (words_[line / 64] >> (line % 64) & 1) != 0; }
   void clear(std::uint64_t line) noexcept { words_[line / 64] &= ~(std::uint64_t{1} << (line % 64)); }
 
+  /// A record of count lines (1 or more) was written there: clears its first line, marks the others.
+  void note_record(std::uint64_t first, std::uint64_t count) noexcept {
+    const std::uint64_t shift = first % 64;
+    std::uint64_t* const word = &words_[first / 64];
+    const std::uint64_t lines = count < 64 ? (std::uint64_t{1} << count) - 1 : ~std::uint64_t{0};
+    *word = (*word | lines << shift) & ~(std::uint64_t{1} << shift);
+    if (shift + count <= 64) [[likely]]
+      return;
+    if (count <= 64) {
+      word[1] |= ~std::uint64_t{0} >> (128 - shift - count);
+    } else {
+      mark_slowly(first - shift + 64, first + count);
+    }
+  }
+
   /// Marks the lines first to last - 1; none when first >= last.
   void mark(std::uint64_t first, std::uint64_t last) noexcept {
     if (first >= last) return;
@@ -34,6 +49,8 @@ class DirtyLines {
   }
 
  private:
+  [[gnu::noinline]] void mark_slowly(std::uint64_t first, std::uint64_t last) noexcept { mark(first, last); }
+
   std::unique_ptr<std::uint64_t[]> words_;
 };
 

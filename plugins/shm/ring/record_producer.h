@@ -48,6 +48,13 @@ class RecordProducer {
   /// timestamp_us, checksum  go into the envelope as they are.
   void commit(std::uint64_t payload_bytes, std::uint64_t timestamp_us, std::uint32_t checksum) noexcept;
 
+  /// claim(), write and commit() in one, where there is room up to the end of the ring as far as this end knows: most
+  /// of what a short message costs is what is kept between the three. False: nothing happened, and claim() says why.
+  /// payload_bytes  at most payload_bytes_max(). No claim may be open.
+  /// write          std::uint32_t write(std::byte* payload): fills it, and returns the checksum.
+  template <typename Write>
+  [[nodiscard]] bool put(std::uint64_t payload_bytes, std::uint64_t timestamp_us, Write&& write) noexcept;
+
   /// Gives the open claim back, if there is one. The ring is as if it had not been made.
   void abort() noexcept {
     payload_ = nullptr;
@@ -77,6 +84,7 @@ class RecordProducer {
   [[gnu::noinline]] void pad() noexcept;
   bool refresh_head() noexcept;
   void put_word(std::byte* header, std::uint32_t word) noexcept;
+  bool write_word(std::byte* header, std::uint32_t word) noexcept;
   void advance(std::uint64_t bytes) noexcept;
   [[gnu::noinline]] void clean_ahead() noexcept;
   std::uint64_t line_of(const std::byte* at) const noexcept {
@@ -151,15 +159,20 @@ inline void RecordProducer::commit(std::uint64_t payload_bytes, std::uint64_t ti
   abort();  // The claim is closed.
 }
 
-/// Writes a header's word, or keeps it back when it is the first of the batch: it is what makes the batch visible.
 inline void RecordProducer::put_word(std::byte* header, std::uint32_t word) noexcept {
+  if (write_word(header, word)) dirty_.clear(line_of(header));
+}
+
+/// Writes a header's word, or (false) keeps it back when it is the first of the batch: it is what makes the batch
+/// visible.
+inline bool RecordProducer::write_word(std::byte* header, std::uint32_t word) noexcept {
   if (first_word_ == 0) {
     first_at_ = header;  // The last flush has seen to this line's dirty bit.
     first_word_ = word;
-    return;
+    return false;
   }
   word_at(header).store(word, std::memory_order_relaxed);  // Nobody looks here before FILLED.
-  dirty_.clear(line_of(header));
+  return true;
 }
 
 /// Moves the tail on, at most to the end of the ring.
@@ -172,6 +185,24 @@ inline void RecordProducer::advance(std::uint64_t bytes) noexcept {
     stamp_ = next_stamp(stamp_);
     linear_ = free_bytes();
   }
+}
+
+template <typename Write>
+inline bool RecordProducer::put(std::uint64_t payload_bytes, std::uint64_t timestamp_us, Write&& write) noexcept {
+  assert(payload_ == nullptr && payload_bytes <= payload_bytes_max_);
+  const std::uint64_t size = kEnvelopeBytes + payload_bytes;
+  const std::uint64_t record_bytes = whole_lines(size);
+  if (record_bytes > linear_) [[unlikely]]
+    return false;
+  std::byte* const envelope = next_;
+  const std::uint32_t checksum = write(envelope + kEnvelopeBytes);
+  std::memcpy(envelope + kTimestampOffset, &timestamp_us, sizeof timestamp_us);
+  std::memcpy(envelope + kChecksumOffset, &checksum, sizeof checksum);
+  (void)write_word(envelope, commit_word(stamp_, static_cast<std::uint32_t>(size)));
+  dirty_.note_record(line_of(envelope), record_bytes / kLineBytes);  // (I)
+  advance(record_bytes);
+  ++records_;
+  return true;
 }
 
 inline bool RecordProducer::flush() noexcept {
