@@ -26,6 +26,7 @@ Link::Link(const LinkTerms& terms, Segment segment, std::unique_ptr<Channel> cha
   }
   if (can_receive()) segment_.control().counts.reader_count.fetch_add(1, std::memory_order_relaxed);
   if (can_send()) segment_.control().counts.writer_count.fetch_add(1, std::memory_order_relaxed);
+  if (can_send()) put_size_max_.store(terms.plan.frame_size_max, std::memory_order_relaxed);
   returned_.reserve(RecordConsumer::kHeldMax);
 }
 
@@ -37,6 +38,7 @@ Link::~Link() {
 bool Link::end(cdmf_status reason) noexcept {
   cdmf_status alive = CDMF_OK;
   if (!ended_.compare_exchange_strong(alive, reason, std::memory_order_acq_rel)) return false;
+  put_size_max_.store(0, std::memory_order_relaxed);  // Seen late, one message more goes into the ring.
   wake_own_senders();
   return true;
 }

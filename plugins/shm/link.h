@@ -77,10 +77,8 @@ class Link {
   bool claim_open = false;
   std::uint64_t batch_time_us = 0;  // Time of sending of the open batch, 0 before its first commit.
 
-  /// Whether a frame of this size (not 0) can be sent as far as the ring allows it.
-  [[nodiscard]] bool can_put(std::size_t size) const noexcept {
-    return size <= terms_.plan.frame_size_max && can_send() && !claim_open && ended() == CDMF_OK;
-  }
+  /// Frames up to this size can be sent, if the ring has room and no claim is open. 0 once the link has ended.
+  [[nodiscard]] std::size_t put_size_max() const noexcept { return put_size_max_.load(std::memory_order_relaxed); }
 
   /// Publishes the open batch and wakes the peer if it sleeps. False: the peer has made its bell one that could block.
   [[nodiscard]] bool flush() noexcept {
@@ -162,6 +160,8 @@ class Link {
   RecordRingMemory out_;
   RecordRingMemory in_;
   std::atomic<cdmf_status> ended_{CDMF_OK};
+  // One word for all that put() must look at: whether the link can send, its largest frame, and whether it has ended.
+  std::atomic<std::size_t> put_size_max_{0};
   std::atomic<bool> has_returned_{false};
   std::mutex returned_mutex_;
   std::vector<std::uint64_t> returned_;

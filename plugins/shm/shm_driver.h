@@ -83,6 +83,9 @@ class ShmDriver final : public Driver, private Rendezvous::Owner {
   // The sender.
   Link* sending_link(cdmf_peer peer);
   void renew_sender_links();
+  cdmf_status put_timed(Link& link, const cdmf_pieces& frame, bool flush) noexcept;
+  cdmf_status put_long(Link& link, const cdmf_pieces& frame, bool flush) noexcept;
+  cdmf_status flush_put(Link& link) noexcept;
   cdmf_status put_slowly(cdmf_peer peer, const cdmf_pieces& frame, bool flush) noexcept;
   cdmf_status put_failed(Link& link) noexcept;
   cdmf_status claim_failed(Link& link, ClaimOutcome outcome);
@@ -128,7 +131,7 @@ class ShmDriver final : public Driver, private Rendezvous::Owner {
 
   // The sender's own.
   LinkSnapshot sender_links_;
-  Link* last_put_ = nullptr;  // Of that snapshot: whom put() was last for.
+  Link* last_put_ = nullptr;  // Of that snapshot: whom put() was last for; null: that, or a claim was made since.
   WallClock sending_clock_;
   std::vector<std::shared_ptr<Link>> claimed_;  // Links that left the table with an open claim.
 

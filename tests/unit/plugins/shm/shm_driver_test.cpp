@@ -191,6 +191,49 @@ TEST(ShmDriver, PutSendsAFrameInPiecesAndEndsLikeAClaim) {
   EXPECT_EQ(put(pair.to_server, 1, "", true), CDMF_NOT_CONNECTED);
 }
 
+TEST(ShmDriver, PutCopiesPiecesOfEverySizeAndNothingBesideThem) {
+  for (const char* checksum : {"none", "crc32"}) {
+    Pair pair(testing::Options{{"checksum", checksum}});
+    const auto* extension =
+        static_cast<const cdmf_put*>(pair.client->get_extension(pair.client.self(), CDMF_PUT_EXTENSION));
+    ASSERT_NE(extension, nullptr);
+    for (std::size_t body = 0; body <= 300; ++body) {
+      for (const std::size_t tail : {0, 1, 7, 8, 13}) {
+        const std::vector<char> body_bytes(body, static_cast<char>('a' + body % 26));  // Exact, for the sanitizers.
+        const std::vector<char> tail_bytes(tail, 't');
+        cdmf_pieces frame{};
+        std::memcpy(frame.head, "the head has 16.", 16);
+        frame.body = body_bytes.data();
+        frame.body_size = body;
+        frame.tail = tail_bytes.data();
+        frame.tail_size = tail;
+        ASSERT_EQ(extension->put(pair.client.self(), pair.to_server, &frame, 1), CDMF_OK);
+        ASSERT_EQ(pair.server.next().content, "the head has 16." + std::string(body_bytes.begin(), body_bytes.end()) +
+                                                  std::string(tail_bytes.begin(), tail_bytes.end()));
+      }
+    }
+  }
+}
+
+TEST(ShmDriver, ALoanAndAPutInTurnBothArrive) {
+  Pair pair;
+  const auto* extension =
+      static_cast<const cdmf_put*>(pair.client->get_extension(pair.client.self(), CDMF_PUT_EXTENSION));
+  ASSERT_NE(extension, nullptr);
+  for (int i = 0; i < 3; ++i) {
+    cdmf_loan loan{};
+    ASSERT_EQ(pair.client->claim(pair.client.self(), pair.to_server, 4, &loan), CDMF_OK);
+    std::memcpy(loan.memory, "loan", 4);
+    cdmf_pieces frame{};
+    std::memcpy(frame.head, "the head has 16.", 16);
+    EXPECT_EQ(extension->put(pair.client.self(), pair.to_server, &frame, 1), CDMF_RESOURCE_EXHAUSTED);
+    ASSERT_EQ(pair.client->commit(pair.client.self(), &loan, 4, 0), CDMF_OK);
+    ASSERT_EQ(extension->put(pair.client.self(), pair.to_server, &frame, 1), CDMF_OK);
+    EXPECT_EQ(pair.server.next().content, "loan");
+    EXPECT_EQ(pair.server.next().content, "the head has 16.");
+  }
+}
+
 TEST(ShmDriver, SizesOutsideTheAgreementAreRefused) {
   Pair pair({}, 1000);
   cdmf_loan loan{};
