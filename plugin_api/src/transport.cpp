@@ -37,9 +37,6 @@ TransportResult<> Transport::disconnect() { return std::shared_ptr(core_)->disco
 void Transport::stop() { std::shared_ptr(core_)->stop(); }
 void Transport::cleanup() { std::shared_ptr(core_)->cleanup(); }
 
-TransportResult<> Transport::send(const MessageView& message, const SendOptions& options) {
-  return core_->send(message, options);
-}
 TransportResult<Loan> Transport::loan(std::size_t payload_size, const LoanOptions& options) {
   return core_->loan(payload_size, options);
 }

@@ -113,6 +113,8 @@ class TransportCore : public std::enable_shared_from_this<TransportCore> {
   cdmf_status claim_later(cdmf_status status, SenderLock& lock, const SendOptions& options, std::size_t size,
                           cdmf_loan& loan, PeerId peer);
   cdmf_status resolve_peer(const SendOptions& options, PeerId& peer) noexcept;
+  cdmf_status try_put(const MessageView& message, bool flush, PeerId peer) noexcept;
+  Status send_carefully(cdmf_status tried, const MessageView& message, const SendOptions& options);
   cdmf_status send_in_steps(cdmf_status status, SenderLock& lock, const MessageView& message,
                             const SendOptions& options, PeerId peer);
   cdmf_status wait_for_room(SenderLock& lock, PeerId peer, std::size_t size, std::uint64_t deadline);

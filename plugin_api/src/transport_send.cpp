@@ -181,7 +181,43 @@ bool TransportCore::wait_for_loan(SenderLock& lock, PeerId peer, std::uint64_t d
   return true;
 }
 
-TransportResult<> TransportCore::send(const MessageView& message, const SendOptions& options) {
+/// Hands a whole frame to a driver that takes those. kNotTried: this one does not, or not this frame.
+inline cdmf_status TransportCore::try_put(const MessageView& message, bool flush, PeerId peer) noexcept {
+  const auto put = driver_->put();
+  if (put == nullptr || message.hops != 0) [[unlikely]]
+    return kNotTried;
+  cdmf_pieces frame;
+  make_frame_header(frame.head, message, message.subject.size(), 0);
+  frame.body = message.payload.data();
+  frame.body_size = message.payload.size();
+  frame.tail = message.subject.data();
+  frame.tail_size = message.subject.size();
+  return put(driver_->self(), peer, &frame, flush ? 1 : 0);
+}
+
+/// First the plain case, where with short messages every instruction counts: one thread sends, and there is room.
+inline TransportResult<> TransportCore::send(const MessageView& message, const SendOptions& options) {
+  cdmf_status status = kNotTried;
+  PeerId peer = kNoPeer;
+  if (!many_senders_.load(std::memory_order_relaxed) && !forked() && fits(message) &&
+      resolve_peer(options, peer) == CDMF_OK) {
+    status = try_put(message, options.flush, peer);
+    if (status == CDMF_OK) [[likely]] {
+      count_sent(message.payload.size());
+      return {};
+    }
+  }
+  return send_carefully(status, message, options);
+}
+
+/// Here, so that the two are one function.
+TransportResult<> Transport::send(const MessageView& message, const SendOptions& options) {
+  return core_->send(message, options);
+}
+
+/// tried: what try_put() said to the only thread that sends.
+[[gnu::noinline]] TransportResult<> TransportCore::send_carefully(cdmf_status tried, const MessageView& message,
+                                                                  const SendOptions& options) {
   if (forked()) [[unlikely]]
     return {TransportError::UNSUPPORTED, "send() after fork(): make a new Transport in the child"};
   if (!fits(message)) [[unlikely]] {
@@ -191,18 +227,7 @@ TransportResult<> TransportCore::send(const MessageView& message, const SendOpti
   PeerId peer = kNoPeer;
   cdmf_status status = resolve_peer(options, peer);
   if (status == CDMF_OK) [[likely]] {
-    const auto put = driver_->put();
-    if (put != nullptr && message.hops == 0) [[likely]] {
-      cdmf_pieces frame;
-      make_frame_header(frame.head, message, message.subject.size(), 0);
-      frame.body = message.payload.data();
-      frame.body_size = message.payload.size();
-      frame.tail = message.subject.data();
-      frame.tail_size = message.subject.size();
-      status = put(driver_->self(), peer, &frame, options.flush ? 1 : 0);
-    } else {
-      status = kNotTried;
-    }
+    status = tried == kNotTried ? try_put(message, options.flush, peer) : tried;
     // No room: wait for it. The other outcomes are final, and the same either way.
     if (status != CDMF_OK) [[unlikely]]
       status = send_in_steps(status, lock, message, options, peer);
