@@ -26,7 +26,8 @@ run() {
     [ "$1" != threads ] || options="-fsanitize=thread $options"
   fi
   # shellcheck disable=SC2086  # Words.
-  $compiler -std=c++20 -O1 -DNDEBUG -I"$folder" -I"$source/plugins/shm" -I"$source/tests" \
+  $compiler -std=c++20 -O1 -DNDEBUG -I"$folder" -I"$source/plugins/shm" -I"$source/plugins/shm/include" \
+    -I"$source/tests" \
     "$folder"/ring/record_ring.cpp $options -o "$folder/check" -pthread ||
     { echo "does not compile: nothing is proven"; exit 1; }
   prefix=

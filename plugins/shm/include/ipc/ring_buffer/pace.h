@@ -19,15 +19,6 @@ inline void pause() noexcept {
 #endif
 }
 
-/// Asks for a line before it is written to, so that the store need not wait for the core that has it.
-inline void prefetch_for_writing(const std::byte* at) noexcept {
-#if defined(__x86_64__)
-  asm volatile("prefetchw %0" : : "m"(*at));  // The builtin is one for reading unless compiled for newer CPUs only.
-#else
-  __builtin_prefetch(at, 1);
-#endif
-}
-
 /// Decides how long a side that has come to the end of its items, or of its room, waits before it looks once more.
 ///
 /// A consumer that keeps up with its producer polls the very line being written to, and each look takes that line away

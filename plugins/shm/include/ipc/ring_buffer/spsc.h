@@ -15,6 +15,7 @@
 
 #include "ipc/ring_buffer/layout.h"
 #include "ipc/ring_buffer/pace.h"
+#include "ipc/ring_buffer/prefetch.h"
 #include "ipc/ring_buffer/stats.h"
 
 namespace cdmf::ipc {
