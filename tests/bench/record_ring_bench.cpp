@@ -111,9 +111,15 @@ bool is_right(const RecordView& view, const Content& content, std::size_t size, 
 
 [[noreturn]] void wrong_message() { throw std::runtime_error("a message arrived that was not sent"); }
 
-std::size_t size_of(const std::vector<std::size_t>& sizes, std::uint64_t number) noexcept {
-  return sizes.size() == 1 ? sizes[0] : sizes[number % sizes.size()];
-}
+/// One size, or two in turn.
+class Sizes {
+ public:
+  explicit Sizes(const std::vector<std::size_t>& sizes) noexcept : turns_{sizes.front(), sizes.back()} {}
+  std::size_t of(std::uint64_t number) const noexcept { return turns_[number % 2]; }
+
+ private:
+  std::size_t turns_[2];
+};
 
 /// Nanoseconds there and back, sizes in turn. `pause`: from one trip to the next, 0 for none.
 template <Checks kChecks>
@@ -122,6 +128,7 @@ Measured round_trip(const CpuPair& cpus, const std::vector<std::size_t>& sizes, 
   const Ring there(capacity);
   const Ring back(capacity);
   const Content content(*std::max_element(sizes.begin(), sizes.end()));
+  const Sizes turns(sizes);
   WallClock clock;
   const auto time_us = [&] { return kChecks == Checks::on ? clock.now_us() : 0; };
   OtherProcess other(cpus, [&] {
@@ -133,7 +140,7 @@ Measured round_trip(const CpuPair& cpus, const std::vector<std::size_t>& sizes, 
     for (std::uint64_t number = 0;; ++number) {
       while (!consumer.receive(view)) {
       }
-      const std::size_t size = size_of(sizes, number);
+      const std::size_t size = turns.of(number);
       if (!is_right<kChecks>(view, content, size, number)) wrong_message();
       while (!try_send<kChecks>(producer, content, size, number, time_us())) {
       }
@@ -146,7 +153,7 @@ Measured round_trip(const CpuPair& cpus, const std::vector<std::size_t>& sizes, 
   RecordView view;
   std::uint64_t number = 0;
   const auto once = [&] {
-    const std::size_t size = size_of(sizes, number);
+    const std::size_t size = turns.of(number);
     while (!try_send<kChecks>(producer, content, size, number, time_us())) {
     }
     producer.flush();
@@ -256,6 +263,7 @@ template <Checks kChecks, Reader kReader = Reader::eager>
 Measured stream(const CpuPair& cpus, const std::vector<std::size_t>& sizes, std::uint64_t capacity, int batch) {
   const Ring ring(capacity);
   const Content content(*std::max_element(sizes.begin(), sizes.end()));
+  const Sizes turns(sizes);
   OtherProcess other(cpus, [&] {
     ring.map_all();
     RecordConsumer consumer(ring.parts());
@@ -268,7 +276,7 @@ Measured stream(const CpuPair& cpus, const std::vector<std::size_t>& sizes, std:
       }
       if (count == 0) continue;
       for (std::size_t i = 0; i < count; ++i, ++number) {
-        if (!is_right<kChecks>(views[i], content, size_of(sizes, number), number)) wrong_message();
+        if (!is_right<kChecks>(views[i], content, turns.of(number), number)) wrong_message();
       }
       consumer.release(views[count - 1]);
       ring.received().store(number, std::memory_order_release);
@@ -280,7 +288,7 @@ Measured stream(const CpuPair& cpus, const std::vector<std::size_t>& sizes, std:
   const auto send_batch = [&] {
     const std::uint64_t time_us = kChecks == Checks::on ? clock.now_us() : 0;
     for (int i = 0; i < batch; ++i, ++number) {
-      const std::size_t size = size_of(sizes, number);
+      const std::size_t size = turns.of(number);
       if (!try_send<kChecks>(producer, content, size, number, time_us)) {
         other.poll_until([&] { return try_send<kChecks>(producer, content, size, number, time_us); });
       }
