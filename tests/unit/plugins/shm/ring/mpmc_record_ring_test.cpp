@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <deque>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <random>
@@ -325,6 +326,72 @@ TEST(MpmcRecordRing, LiveLoserOfTheSamePositionDelaysRecoveryUntilItWithdraws) {
   EXPECT_EQ(early.waiting, 1u);
   ring.memory.ring.participant(1).producing = 0;
   EXPECT_EQ(ring.recover(2).recovered, 1u);
+}
+
+// Both would make recovery wait for ever for a member that lives and has nothing to do with the position.
+TEST(MpmcRecordRing, NewUserOfALineIsNoCandidateForWhatItsDeadPredecessorAnnounced) {
+  for (const bool consuming : {false, true}) {
+    Ring ring(4);
+    if (consuming) {
+      ASSERT_TRUE(put(ring[0], 1));
+    }
+    // As member 1 leaves it that dies between its announcement and its swap.
+    auto& line = ring.memory.ring.participant(1);
+    (consuming ? line.consuming : line.producing) = mpmc_announcement(0, 1);
+    ring.die(1);
+    ASSERT_EQ(ring.recover(2).recovered, 1u) << "announced, never claimed";
+    ring.dead.erase(1);
+    MpmcRecordMember heir(ring.memory.ring, 1);
+    ASSERT_TRUE(heir.attach());
+    MpmcRecordView view;
+    ASSERT_EQ(consuming ? ring[0].receive(view) : ring[0].claim(), MpmcOutcome::done) << "the same position";
+    ring.die(0);
+    const MpmcRecovery recovery = ring.recover(2);
+    EXPECT_EQ(recovery.waiting, 0u) << "for the heir, which announced nothing";
+    EXPECT_EQ(recovery.recovered, 1u);
+  }
+}
+
+/// The ring's memory, in which another member acts just before a swap of the tail or the head: the swap then fails.
+class ContendedMemory : public MpmcRecordMemory {
+ public:
+  struct Counter {
+    std::atomic<std::uint64_t>& counter;
+    const std::function<void()>& meddle;
+    std::uint64_t load(std::memory_order order) const { return counter.load(order); }
+    bool compare_exchange_strong(std::uint64_t& expected, std::uint64_t desired, std::memory_order success,
+                                 std::memory_order failure) const {
+      meddle();
+      return counter.compare_exchange_strong(expected, desired, success, failure);
+    }
+  };
+  ContendedMemory(const MpmcRecordMemory& memory, const std::function<void()>& meddle)
+      : MpmcRecordMemory(memory), tail_{memory.tail(), meddle}, head_{memory.head(), meddle} {}
+  const Counter& tail() const noexcept { return tail_; }
+  const Counter& head() const noexcept { return head_; }
+
+ private:
+  Counter tail_, head_;
+};
+
+TEST(MpmcRecordRing, LoserOfARaceIsNoCandidateForThePositionItLost) {
+  for (const bool consuming : {false, true}) {
+    Ring ring(1);
+    if (consuming) {
+      ASSERT_TRUE(put(ring[0], 1));
+    }
+    MpmcRecordView view;
+    MpmcOutcome winners = MpmcOutcome::blocked;
+    const std::function<void()> meddle = [&] { winners = consuming ? ring[0].receive(view) : ring[0].claim(); };
+    MpmcProtocol<ContendedMemory> loser(ContendedMemory(ring.memory.ring, meddle), 1);
+    const MpmcGrant grant = consuming ? loser.receive(1) : loser.claim(1);
+    ASSERT_EQ(winners, MpmcOutcome::done);
+    ASSERT_NE(grant.outcome, MpmcOutcome::done) << "of the ring's one slot";
+    ring.die(0);
+    const MpmcRecovery recovery = ring.recover(2);
+    EXPECT_EQ(recovery.waiting, 0u) << "for the loser, which has withdrawn";
+    EXPECT_EQ(recovery.recovered, 1u);
+  }
 }
 
 // Everything against a model: positions one by one, with what must have become of each.
