@@ -117,6 +117,8 @@ class Memory {
   std::uint32_t slot_count() const { return slot_count_; }
   std::uint32_t participant_count() const { return kThreads; }
   std::uint64_t lap_of(std::uint64_t position) const { return position / slot_count_; }
+  void count_retry(std::uint32_t) const {}  // For observers alone.
+  void count_refused(std::uint32_t) const {}
   Atomic<std::uint64_t>& tail() const { return shared_->tail; }
   Atomic<std::uint64_t>& head() const { return shared_->head; }
   Atomic<std::uint64_t>& tombstones() const { return shared_->tombstones; }

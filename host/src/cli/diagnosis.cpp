@@ -202,7 +202,8 @@ class Doctor {
     find(Symptom::CAS_CONTENTION,
          it.name + ": " + percent(it.contentions / it.pushes) + " attempts made again per message, by " +
              std::to_string(it.last->producers) + " producers",
-         "fewer producers; several messages per flush; or a link for each producer (ring_type: spsc)");
+         "fewer producers or consumers at work at once; several items in one message; or a link for each producer "
+         "(ring_type: spsc)");
   }
 
   static std::string figures(const Course& it) {

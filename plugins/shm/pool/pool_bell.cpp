@@ -22,6 +22,7 @@ bool PoolBell::call(std::uint32_t index) noexcept {
   std::uint32_t state = kPoolAsleep;
   const bool first = word.compare_exchange_strong(state, kPoolCalled, std::memory_order_acq_rel);
   if (!first && state != kPoolCalled) return false;
+  memory_.member(self_).wakes.fetch_add(1, std::memory_order_relaxed);  // Several threads of this member may call.
   const bool woken = futex_wake_all(word) > 0;
   state = kPoolCalled;
   word.compare_exchange_strong(state, kPoolAwake, std::memory_order_relaxed);

@@ -309,6 +309,7 @@ cdmf_status PoolDriver::await_space(cdmf_peer peer, std::size_t size, std::uint6
     if (deadline != kForever && monotonic_now_ns() >= deadline) return CDMF_TIMEOUT;
     pool.room().announce();
     if (done()) return outcome();
+    pool.count_space_wait();
     pool.room().sleep(deadline);
     if (done()) return outcome();
   }

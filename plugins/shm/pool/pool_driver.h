@@ -100,6 +100,7 @@ class PoolDriver final : public Driver {
       0;  // Losses of the pool that earlier links were told of, or that are older than this member.
   std::uint64_t discarded_ = 0;  // Of this link, for their checksums.
   std::uint64_t next_discard_log_ns_ = 0;
+  std::uint64_t lap_looked_at_ = UINT64_MAX;  // Of the pool's ring, for the high-water mark.
   std::array<MpmcRecordView, kMpmcBatchMax> burst_;
   std::uint32_t burst_size_ = 0;
   AdaptiveBudget budget_;

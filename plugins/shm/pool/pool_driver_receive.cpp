@@ -77,6 +77,11 @@ std::size_t PoolDriver::receive_messages(PoolMembership& pool, cdmf_view* views,
     end_link(CDMF_PROTOCOL_ERROR);
   }
   if (received.outcome != MpmcOutcome::done) return 0;
+  // Once a lap: the line of the producers' tail is fetched for it.
+  if (const std::uint64_t lap = pool.memory().lap_of(burst_[0].position); lap != lap_looked_at_) [[unlikely]] {
+    lap_looked_at_ = lap;
+    pool.note_high_water(pool.backlog() + received.count);
+  }
   std::size_t count = 0;
   for (std::size_t i = 0; i < received.count; ++i) {
     const MpmcRecordView& record = burst_[i];

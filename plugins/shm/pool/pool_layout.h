@@ -71,6 +71,9 @@ struct PoolMember {
   // Before the line says `attached`; means something while it does.
   alignas(kSharedBlockBytes) std::atomic<std::uint32_t> role;  // PoolRole
   std::atomic<std::int32_t> pid;  // In its own PID namespace: a hint where to look for its death.
+  // For observers; of all users that the line has had.
+  std::atomic<std::uint64_t> wakes;        // Of other members, by this one: a system call each.
+  std::atomic<std::uint64_t> space_waits;  // Sleeps of its threads until there is room.
   // States of pool_bell.h; futexes. Written by those that wake this member, too.
   alignas(kLineBytes) std::atomic<std::uint32_t> receiver;  // Its receiving thread.
   std::atomic<std::uint32_t> sender;                        // Its threads that wait for room.

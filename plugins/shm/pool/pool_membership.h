@@ -51,6 +51,11 @@ class PoolMembership final : private PoolWatch::Owner {
   bool has_room() const noexcept;
   /// Messages in the ring, received ones excepted.
   std::uint64_t backlog() const noexcept;
+  // For observers.
+  void note_high_water(std::uint64_t used) const noexcept { memory_.ring().note_high_water(ring_.index(), used); }
+  void count_space_wait() const noexcept {
+    memory_.member(ring_.index()).space_waits.fetch_add(1, std::memory_order_relaxed);
+  }
   /// The memory is corrupt: tells all members, once. [any]
   void give_up(MpmcFault fault) noexcept;
   MpmcFault broken() const noexcept;  // [any]

@@ -85,6 +85,11 @@ struct alignas(kSharedBlockBytes) MpmcParticipant {
   std::atomic<std::uint64_t> producing{0};  // An announcement.
   std::atomic<std::uint64_t> consuming{0};  // An announcement.
   std::atomic<std::uint64_t> state{0};
+  // For observers; of all users that the line has had, so that sums over the lines only grow. Counted where a claim
+  // came to nothing, which is slow anyway: the fast path has no count.
+  std::atomic<std::uint64_t> retries{0};     // Claims, to send or to receive, that lost to another member's.
+  std::atomic<std::uint64_t> refused{0};     // Claims to send that found the ring full.
+  std::atomic<std::uint64_t> high_water{0};  // Most positions in use when its user looked, once a lap.
 };
 static_assert(std::is_standard_layout_v<MpmcParticipant> && sizeof(MpmcParticipant) == kSharedBlockBytes);
 
@@ -179,6 +184,14 @@ class BasicMpmcRecordMemory {
     return reinterpret_cast<std::byte*>(&slot(position)) + kMpmcSlotHeaderBytes;
   }
 
+  // The counts of line `index`, for observers; by its user alone, hence no locked operation.
+  void count_retry(std::uint32_t index) const noexcept { raise(participants_[index].retries); }
+  void count_refused(std::uint32_t index) const noexcept { raise(participants_[index].refused); }
+  void note_high_water(std::uint32_t index, std::uint64_t used) const noexcept {
+    std::atomic<std::uint64_t>& most = participants_[index].high_water;
+    if (used > most.load(std::memory_order_relaxed)) most.store(used, std::memory_order_relaxed);
+  }
+
   /// Waits a little, because somebody else was faster.
   static void relax(std::uint32_t turns) noexcept {
     for (; turns != 0; --turns) {
@@ -191,6 +204,10 @@ class BasicMpmcRecordMemory {
   }
 
  private:
+  static void raise(std::atomic<std::uint64_t>& count) noexcept {
+    count.store(count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  }
+
   MpmcRecordControl* control_;
   MpmcParticipant* participants_;
   std::byte* slots_;

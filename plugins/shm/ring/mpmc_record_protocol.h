@@ -173,11 +173,13 @@ class MpmcProtocol {
       if (count == 0) {
         const Look look = why_not_free(tail, word);
         if (look == Look::again) continue;
+        if (look == Look::none) memory_.count_refused(index_);
         return look == Look::fault ? fail(MpmcFault::bad_word)
                                    : MpmcGrant{look == Look::none ? MpmcOutcome::unavailable : MpmcOutcome::blocked};
       }
       if (try_claim(memory_.tail(), memory_.participant(index_).producing, tail, count)) [[likely]]
         return {MpmcOutcome::done, tail, count, 0};
+      memory_.count_retry(index_);
       Memory::relax(turns);
       turns = std::min(turns * 2, kRelaxTurnsMax);
     }
@@ -218,6 +220,7 @@ class MpmcProtocol {
       }
       if (try_claim(memory_.head(), memory_.participant(index_).consuming, head, count)) [[likely]]
         return {MpmcOutcome::done, head, count, tombs};
+      memory_.count_retry(index_);
       Memory::relax(turns);
       turns = std::min(turns * 2, kRelaxTurnsMax);
     }

@@ -203,7 +203,8 @@ TEST(Inspector, SeesAPoolByReadingItsObject) {
   EXPECT_EQ(seen.rings[0].producers, 1u);
   EXPECT_EQ(seen.rings[0].consumers, 1u);
   EXPECT_EQ(seen.rings[0].used_bytes * 16, seen.rings[0].capacity_bytes * 3);
-  EXPECT_EQ(seen.rings[0].failed_pushes, CDMF_UNKNOWN);
+  EXPECT_EQ(seen.rings[0].failed_pushes, 0u);
+  EXPECT_EQ(seen.rings[0].contentions, 0u);
   EXPECT_EQ(seen.links.size(), 2u);
   for (const cdmf_link_report& link : seen.links) EXPECT_EQ(link.pid, getpid());
 }
