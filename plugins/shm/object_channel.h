@@ -15,6 +15,10 @@ namespace cdmf::ipc::shm {
 
 /// The lock of the one client; the server holds the object present.
 inline constexpr std::uint32_t kClientLock = 0;
+// SegmentEnd::stage, of the client and of the server; see object_rendezvous.h.
+inline constexpr std::uint32_t kAsks = 1;
+inline constexpr std::uint32_t kStands = 1;
+inline constexpr std::uint32_t kRefused = 2;
 
 /// A segment under its name and, with wait: semaphore, the semaphores /name_tx and /name_rx beside it: each in an
 /// object where sem_open() looks for it, made with the same care.

@@ -16,16 +16,12 @@
 #include <cstring>
 #include <utility>
 
+#include "inspect/observer_notes.h"
 #include "wait/bell.h"
 #include "wait/futex.h"
 
 namespace cdmf::ipc::shm {
 namespace {
-
-// SegmentEnd::stage.
-constexpr std::uint32_t kAsks = 1;
-constexpr std::uint32_t kStands = 1;
-constexpr std::uint32_t kRefused = 2;
 
 constexpr std::uint64_t kLookAgainNs = 1'000'000;     // A client between two generations.
 constexpr std::uint64_t kAnswerSliceNs = 20'000'000;  // How often a client that asks looks whether its server lives.
@@ -51,28 +47,16 @@ PeerCredentials credentials_of(std::int32_t pid) noexcept {
 
 /// Whether the two of a link can be what the segment says, so that nothing that follows need ask again.
 cdmf_status read_plan(const SharedObject& object, std::uint64_t frame_size_max, SegmentPlan& plan, ErrorText& error) {
-  const SegmentHeader& header = object.control->header;
+  const SegmentHeader header = object.control->header;  // Once: its maker could change it between two looks.
   const std::string& name = object.segment.name();
   if (header.version != kVersionMajor) {
     return error.fail(CDMF_VERSION_MISMATCH, 0, "shm: object ", name, " has layout ", header.version, '.', header.minor,
                       ", this side works with ", kVersionMajor, '.', kVersionMinor,
                       "; use the same release on both sides");
   }
-  plan = {.ring_capacity = header.ring_capacity,
-          .slot_size = header.slot_size,
-          .frame_size_max = header.frame_size_max,
-          .bidirectional = header.rx_offset != 0,
-          .checksum = header.checksum != 0,
-          .minor = std::min(header.minor, kVersionMinor),
-          .features = header.features & kFeaturesKnown,
-          .generation = header.generation};
-  const std::uint64_t rings = object.segment.size() - kRingsOffset;
-  if (!is_valid_capacity(plan.ring_bytes()) || plan.total_size() != object.segment.size() ||
-      header.total_size != object.segment.size() || header.tx_offset != kRingsOffset ||
-      (plan.bidirectional && header.rx_offset != kRingsOffset + plan.ring_bytes()) || plan.frame_size_max == 0 ||
-      plan.frame_size_max > payload_bytes_max(plan.ring_bytes())) {
+  if (!Segment::read_plan(header, object.segment.size(), plan)) {
     return error.fail(CDMF_PROTOCOL_ERROR, 0, "shm: object ", name, " says rings of ", plan.ring_bytes(),
-                      " bytes for frames of ", plan.frame_size_max, " and has ", rings,
+                      " bytes for frames of ", plan.frame_size_max, " and has ", object.segment.size() - kRingsOffset,
                       " bytes for them, which cannot be");
   }
   if (frame_size_max > plan.frame_size_max) {
@@ -179,10 +163,23 @@ void ObjectRendezvous::run() {
     try {
       const std::lock_guard lock(mutex_);
       look(heard.rang);
+      if (notes_due_.exchange(false, std::memory_order_acquire)) write_notes();
     } catch (const std::exception& problem) {
       host_.log(CDMF_LOG_ERROR, "shm: control thread: ", problem.what());
     }
   }
+}
+
+void ObjectRendezvous::tell_observers() noexcept {
+  if (options_.is_server && !notes_due_.exchange(true, std::memory_order_release)) signal_fd(wake_->get());
+}
+
+/// For observers (inspect/observer_notes.h), in the segment that there is now.
+void ObjectRendezvous::write_notes() {
+  if (!object_ || publish_again_at_ != 0) return;  // The next one gets them.
+  Snapshot seen;
+  owner_.observe(seen);
+  shm::write_notes(reinterpret_cast<std::byte*>(object_->control), seen, link_ ? link_->id() : CDMF_NO_PEER);
 }
 
 // ---- Events
@@ -284,6 +281,7 @@ cdmf_status ObjectRendezvous::publish(ErrorText& error) {
   if (status != CDMF_OK) return status;
   unwatch();
   object_ = std::move(made);
+  write_notes();
   if (!watch_object()) {
     const int problem = errno;
     object_.reset();
@@ -319,8 +317,9 @@ void ObjectRendezvous::answer() {
   text.struct_size = sizeof text;
   ErrorText error(&text);
   const LinkRequest request{.may_sleep = facts.may_sleep != 0, .only_cpu = facts.only_cpu};
-  if (owner_.admit(request, peer, terms, error) != CDMF_OK) {
+  if (const cdmf_status refusal = owner_.admit(request, peer, terms, error); refusal != CDMF_OK) {
     host_.log(CDMF_LOG_WARNING, "shm: client with pid ", facts.pid, " refused: ", text.message);
+    owner_.refused(refusal, text.message);
     control.server.stage.store(kRefused, std::memory_order_release);  // ANSWERED
     futex_wake_all(control.server.stage);
     return publish_or_try_later();
@@ -339,6 +338,7 @@ void ObjectRendezvous::answer() {
   link_ = link;
   watch_process(facts.pid);
   owner_.connected(std::move(link));  // Before its end can be noticed, and before the client knows.
+  write_notes();
   control.server.stage.store(kStands, std::memory_order_release);  // ANSWERED
   futex_wake_all(control.server.stage);
   look(false);  // It may have died before its process was watched.

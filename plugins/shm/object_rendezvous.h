@@ -38,6 +38,7 @@ class ObjectRendezvous final : public Rendezvous {
   cdmf_status open(ErrorText& error) override;
   cdmf_status attach(std::uint64_t deadline, Attached& attached, ErrorText& error) override;
   void watch(std::shared_ptr<Link> link) override;
+  void tell_observers() noexcept override;
   void close() noexcept override;
   std::string address() const override { return "object " + name_ + " in /dev/shm"; }
 
@@ -51,6 +52,7 @@ class ObjectRendezvous final : public Rendezvous {
   cdmf_status publish(ErrorText& error);
   void publish_or_try_later();
   void answer();
+  void write_notes();
   // Either side's.
   cdmf_status open_object(std::uint64_t deadline, SharedObject& object, SegmentPlan& plan, ErrorText& error);
   cdmf_status ask(std::uint64_t deadline, SharedObject& object, ErrorText& error);
@@ -74,6 +76,7 @@ class ObjectRendezvous final : public Rendezvous {
   UniqueFd inotify_;
   std::shared_ptr<UniqueFd> wake_;  // An eventfd, also of the channels: look again, or stop.
   std::atomic<bool> stops_{false};
+  std::atomic<bool> notes_due_{false};
   std::thread thread_;
   std::uint64_t look_again_at_ = UINT64_MAX;  // The thread's own, with
   std::uint64_t look_pause_ns_ = 0;           // the pause to the next look; 0: none.

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "channel.h"
+#include "inspect/page.h"
 #include "ipc/driver.h"
 #include "link.h"
 #include "options.h"
@@ -38,6 +39,8 @@ class Rendezvous {
     virtual cdmf_status report(UniqueFd& /*page*/, ErrorText& error) {
       return error.fail(CDMF_UNSUPPORTED, 0, "shm: this endpoint keeps no counters");
     }
+    /// The same figures, for a rendezvous that shows them in another way. Also called by open().
+    virtual void observe(Snapshot& /*seen*/) {}
     virtual void connected(std::shared_ptr<Link> link) = 0;
     /// Has the receiver look at this link, and wakes whoever sleeps in this driver: the link has ended, or its peer
     /// rang through the channel.
@@ -63,6 +66,8 @@ class Rendezvous {
   virtual cdmf_status attach(std::uint64_t deadline, Attached& attached, ErrorText& error) = 0;
   /// Notices the end of the link that was attached. [receiver]
   virtual void watch(std::shared_ptr<Link> link) = 0;
+  /// Something happened that the driver's figures tell of: observers are to see it. [any, while open]
+  virtual void tell_observers() noexcept {}
   /// Gives the endpoint up. No call to the owner runs after it, and no link comes or ends. Idempotent.
   virtual void close() noexcept = 0;
   /// Where the endpoint is, for people.

@@ -73,6 +73,7 @@ class ShmDriver final : public Driver, private Rendezvous::Owner {
   void dismissed(cdmf_peer id) override;
   void refused(cdmf_status reason, const char* text) noexcept override;
   cdmf_status report(UniqueFd& page, ErrorText& error) override;
+  void observe(Snapshot& seen) override;
   void connected(std::shared_ptr<Link> link) override;
   void kick(cdmf_peer link) override;
 

@@ -11,6 +11,11 @@ namespace cdmf::ipc::shm {
 
 cdmf_status ShmDriver::report(UniqueFd& page, ErrorText& error) {
   Snapshot snapshot;
+  observe(snapshot);
+  return write_page(snapshot, page, error);
+}
+
+void ShmDriver::observe(Snapshot& snapshot) {
   cdmf_endpoint_report& endpoint = snapshot.endpoint;
   endpoint.struct_size = sizeof endpoint;
   endpoint.pid = getpid();
@@ -33,7 +38,6 @@ cdmf_status ShmDriver::report(UniqueFd& page, ErrorText& error) {
     if (options_.timestamp) snapshot.links.back().flags |= CDMF_LINK_TIMESTAMP;
   }
   endpoint.taken_ns = monotonic_now_ns();
-  return write_page(snapshot, page, error);
 }
 
 void ShmDriver::refused(cdmf_status reason, const char* text) noexcept {

@@ -251,6 +251,7 @@ inline void ShmDriver::fill_view(const Link& link, const RecordView& record, con
   next_discard_log_ns_ = now + kDiscardLogNs;
   troubles_.record(CDMF_CHECKSUM_MISMATCH, "a message of ", record.payload_bytes, " bytes from peer ", link.id(),
                    " (pid ", link.terms().peer.pid, ") does not match its checksum");
+  rendezvous_->tell_observers();
   host_.log(CDMF_LOG_ERROR, "shm: a message of ", record.payload_bytes, " bytes from peer ", link.id(),
             " does not match its checksum and is discarded (", link.discarded, " from this peer so far)");
 }
@@ -261,6 +262,7 @@ void ShmDriver::finish_link(Link& link, cdmf_view& view) {
   if (link.ended() != CDMF_CONNECTION_CLOSED && link.ended() != CDMF_PROTOCOL_ERROR) {
     troubles_.record(link.ended(), "peer ", link.id(), " (pid ", link.terms().peer.pid, ") is gone without a goodbye");
   }
+  rendezvous_->tell_observers();
   view = {};
   view.kind = CDMF_VIEW_PEER_DISCONNECTED;
   view.peer = link.id();
@@ -278,6 +280,7 @@ void ShmDriver::finish_link(Link& link, cdmf_view& view) {
   troubles_.record(CDMF_PROTOCOL_ERROR, "link to peer ", link.id(), " (pid ", link.terms().peer.pid,
                    ") is broken: ", what);
   link.hang_up(CDMF_PROTOCOL_ERROR);
+  rendezvous_->tell_observers();
   kick(link.id());
 }
 

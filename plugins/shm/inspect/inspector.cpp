@@ -7,6 +7,7 @@
 
 #include "inspect/extension.h"
 #include "inspect/look.h"
+#include "inspect/object_report.h"
 #include "inspect/pool_report.h"
 #include "options.h"
 #include "segment/endpoint.h"
@@ -27,9 +28,7 @@ cdmf_status look_into(const cdmf_config& config, std::uint64_t deadline, Snapsho
   }
   const Options options{values};
   if (options.segment == SegmentKind::posix) {
-    return error.fail(CDMF_UNSUPPORTED, 0,
-                      "shm: an endpoint with segment: posix has no server to ask, and cannot be "
-                      "looked into yet; segment: memfd and ring_type: mpmc can");
+    return report_object(values.endpoint(), snapshot, error);
   }
   std::string path;
   const cdmf_status found = options.address == "auto"
@@ -39,10 +38,13 @@ cdmf_status look_into(const cdmf_config& config, std::uint64_t deadline, Snapsho
   UniqueFd socket;
   if (const cdmf_status status = connect_endpoint(path, deadline, socket, error); status != CDMF_OK) {
     // Whoever gives nothing but a name does not say of what kind the endpoint is.
+    if (status != CDMF_ENDPOINT_NOT_FOUND) return status;
     ErrorText unheard(nullptr);
-    const bool is_pool = status == CDMF_ENDPOINT_NOT_FOUND && !values.given("ring_type") &&
-                         report_pool(values.endpoint(), snapshot, unheard) == CDMF_OK;
-    return is_pool ? CDMF_OK : status;
+    const auto is_there = [&](const char* option, auto report) {
+      snapshot = {};
+      return !values.given(option) && report(values.endpoint(), snapshot, unheard) == CDMF_OK;
+    };
+    return is_there("segment", report_object) || is_there("ring_type", report_pool) ? CDMF_OK : status;
   }
   PeerCredentials server;
   UniqueFd page;

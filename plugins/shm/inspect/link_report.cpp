@@ -6,12 +6,18 @@
 namespace cdmf::ipc::shm {
 
 void report_ring(const RecordRingControl& control, std::uint64_t capacity_bytes, cdmf_ring_report& ring) noexcept {
+  RingPositions positions;
+  positions.head_before = control.head.load(std::memory_order_acquire);
+  positions.tail = control.tail.load(std::memory_order_acquire);
+  positions.head_after = control.head.load(std::memory_order_relaxed);
+  report_ring(control, positions, capacity_bytes, ring);
+}
+
+void report_ring(const RecordRingControl& control, const RingPositions& positions, std::uint64_t capacity_bytes,
+                 cdmf_ring_report& ring) noexcept {
   const auto value = [](const std::atomic<std::uint64_t>& word) { return word.load(std::memory_order_relaxed); };
+  const auto [head_before, tail, head_after] = positions;
   ring.capacity_bytes = capacity_bytes;
-  // The ends go on meanwhile: the tail is from between the two looks at the head.
-  const std::uint64_t head_before = control.head.load(std::memory_order_acquire);
-  const std::uint64_t tail = control.tail.load(std::memory_order_acquire);
-  const std::uint64_t head_after = value(control.head);
   ring.used_bytes = tail - head_before;
   if (ring.used_bytes > capacity_bytes) {
     if (head_before == head_after) ring.flags |= CDMF_RING_IMPLAUSIBLE;

@@ -4,34 +4,10 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <fstream>
-#include <string>
+
+#include "inspect/process_state.h"
 
 namespace cdmf::ipc::shm {
-namespace {
-
-/// "stopped", "asleep" …: what /proc says of a process that does not answer.
-std::string state_of(std::int32_t pid) {
-  std::ifstream status("/proc/" + std::to_string(pid) + "/stat");
-  std::string line;
-  std::getline(status, line);
-  const std::size_t name_end = line.rfind(')');  // The name may contain anything.
-  if (name_end == std::string::npos || name_end + 2 >= line.size()) return "of which nothing is known";
-  switch (line[name_end + 2]) {
-    case 'T':
-    case 't':
-      return "which is stopped";
-    case 'Z':
-    case 'X':
-      return "which is dead";
-    case 'D':
-      return "which waits for a device";
-    default:
-      return "which runs";
-  }
-}
-
-}  // namespace
 
 void answer_look(int socket, const PacketHeader& look,
                  const std::function<cdmf_status(UniqueFd& page, ErrorText& error)>& make_page) {

@@ -127,6 +127,10 @@ cdmf_status object_name(const char* endpoint, std::size_t reserve, std::string& 
   return CDMF_OK;
 }
 
+// Shared by those who hold it present; whoever has it whole is taking the name away.
+bool is_held_present(int fd) noexcept { return lock_of_another(fd, kPresenceByte) == F_RDLCK; }
+bool is_locked(int fd, std::uint32_t index) noexcept { return lock_of_another(fd, kFirstLockByte + index) != F_UNLCK; }
+
 void NamedObject::swap(NamedObject& other) noexcept {
   std::swap(name_, other.name_);
   std::swap(terms_, other.terms_);
@@ -359,10 +363,7 @@ bool NamedObject::try_lock(std::uint32_t index) noexcept {
 void NamedObject::unlock(std::uint32_t index) noexcept {
   if (process_ == getpid()) set_lock(fd_.get(), F_UNLCK, kFirstLockByte + index);
 }
-bool NamedObject::is_locked_by_another(std::uint32_t index) const noexcept {
-  return lock_of_another(fd_.get(), kFirstLockByte + index) != F_UNLCK;
-}
-// Shared by those who hold it present; whoever has it whole is taking the name away.
-bool NamedObject::is_held_by_another() const noexcept { return lock_of_another(fd_.get(), kPresenceByte) == F_RDLCK; }
+bool NamedObject::is_locked_by_another(std::uint32_t index) const noexcept { return is_locked(fd_.get(), index); }
+bool NamedObject::is_held_by_another() const noexcept { return is_held_present(fd_.get()); }
 
 }  // namespace cdmf::ipc::shm

@@ -35,6 +35,11 @@ inline constexpr std::uint32_t kObjectMark = 0xCDAF5000;
 /// INVALID_CONFIG: it is empty, or too long to be a file name with `reserve` more bytes (of a suffix).
 cdmf_status object_name(const char* endpoint, std::size_t reserve, std::string& name, ErrorText& error);
 
+/// Whether somebody alive holds the object present; whether it holds lock `index`. Of an object opened by other means,
+/// also for reading only. [any]
+bool is_held_present(int fd) noexcept;
+bool is_locked(int fd, std::uint32_t index) noexcept;
+
 class NamedObject {
  public:
   struct Terms {

@@ -7,6 +7,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <new>
 #include <utility>
@@ -67,6 +68,21 @@ void Segment::lay_out(std::byte* memory, const SegmentPlan& plan, const EndFacts
   header.generation = plan.generation;
   control->server.facts = server;
   control->client.facts = client;
+}
+
+bool Segment::read_plan(const SegmentHeader& header, std::uint64_t size, SegmentPlan& plan) noexcept {
+  plan = {.ring_capacity = header.ring_capacity,
+          .slot_size = header.slot_size,
+          .frame_size_max = header.frame_size_max,
+          .bidirectional = header.rx_offset != 0,
+          .checksum = header.checksum != 0,
+          .minor = std::min(header.minor, kVersionMinor),
+          .features = header.features & kFeaturesKnown,
+          .generation = header.generation};
+  return is_valid_capacity(plan.ring_bytes()) && plan.total_size() == size && header.total_size == size &&
+         header.tx_offset == kRingsOffset && header.checksum <= 1 &&
+         (!plan.bidirectional || header.rx_offset == kRingsOffset + plan.ring_bytes()) && plan.frame_size_max != 0 &&
+         plan.frame_size_max <= payload_bytes_max(plan.ring_bytes());
 }
 
 Segment Segment::adopt(Mapping mapping, const SegmentPlan& plan) noexcept {

@@ -107,6 +107,8 @@ class Segment {
 
   /// Writes the control block into memory of plan.total_size() bytes that is all zero.
   static void lay_out(std::byte* memory, const SegmentPlan& plan, const EndFacts& server, const EndFacts& client);
+  /// The plan that a header in an object of so many bytes says; `header` is a private copy. False: it cannot be.
+  static bool read_plan(const SegmentHeader& header, std::uint64_t size, SegmentPlan& plan) noexcept;
   /// A segment that was laid out, and checked, elsewhere.
   static Segment adopt(Mapping mapping, const SegmentPlan& plan) noexcept;
 

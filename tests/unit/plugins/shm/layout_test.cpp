@@ -16,6 +16,7 @@
 
 #include "handshake.h"
 #include "inspect/look.h"
+#include "inspect/observer_notes.h"
 #include "pool/pool_layout.h"
 #include "ring/record_ring.h"
 #include "segment/segment.h"
@@ -120,6 +121,11 @@ Structures of_the_code() {
          CDMF_FIELD(RecordRingControl, wakes), CDMF_FIELD(RecordRingControl, space_waits),
          CDMF_FIELD(RecordRingControl, space_wanted), CDMF_FIELD(RecordRingControl, head),
          CDMF_FIELD(RecordRingControl, records_taken), CDMF_FIELD(RecordRingControl, armed)}}},
+      {"ObserverNotes",
+       {std::to_string(sizeof(ObserverNotes)),
+        {CDMF_FIELD(ObserverNotes, sequence), CDMF_FIELD(ObserverNotes, endpoint_bytes),
+         CDMF_FIELD(ObserverNotes, link_bytes), CDMF_FIELD(ObserverNotes, reserved),
+         CDMF_FIELD(ObserverNotes, endpoint), CDMF_FIELD(ObserverNotes, link)}}},
       {"PoolControl",
        {std::to_string(sizeof(PoolControl)),
         {CDMF_FIELD(PoolControl, header), CDMF_FIELD(PoolControl, changes), CDMF_FIELD(PoolControl, broken),

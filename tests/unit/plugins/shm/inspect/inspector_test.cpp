@@ -3,23 +3,30 @@
 #include "inspect/inspector.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include <algorithm>
+#include <functional>
 #include <thread>
 
 #include "../driver_under_test.h"
 #include "inspect/link_report.h"
 #include "inspect/look.h"
+#include "inspect/observer_notes.h"
 #include "inspect/pool_report.h"
 #include "pool/pool_layout.h"
 #include "segment/endpoint.h"
+#include "segment/named_object.h"
 #include "shm_plugin.h"
+#include "support/eventually.h"
 
 namespace cdmf::ipc::shm::testing {
 namespace {
+
+using ipc::testing::eventually;
 
 struct Seen {
   cdmf_status status = CDMF_OK;
@@ -29,8 +36,8 @@ struct Seen {
   std::vector<cdmf_ring_report> rings;
 };
 
-Seen look(const std::string& endpoint, std::uint64_t patience_ms = kPatienceMs) {
-  Settings settings = make_settings(plugin(), {});
+Seen look(const std::string& endpoint, std::uint64_t patience_ms = kPatienceMs, const Options& options = {}) {
+  Settings settings = make_settings(plugin(), options);
   cdmf_config config{};
   config.struct_size = sizeof config;
   config.role = CDMF_ROLE_SERVER;
@@ -152,6 +159,226 @@ TEST(Inspector, SeesWhoWasRefusedAndWhy) {
   EXPECT_NE(std::string(seen.endpoint.last_error_text).find("max_message_size"), std::string::npos);
 }
 
+const Options kPosix{{"segment", "posix"}, {"ring_buffer_capacity", "32"}};
+
+TEST(Inspector, SeesALinkOverANamedObjectWithoutAskingAnybody) {
+  const std::string endpoint = unique_endpoint();
+  DriverUnderTest server(CDMF_ROLE_SERVER, endpoint, kPosix);
+  ASSERT_EQ(server.open(), CDMF_OK) << server.error.message;
+  Seen seen = look(endpoint);
+  ASSERT_EQ(seen.status, CDMF_OK) << seen.error;
+  EXPECT_TRUE(seen.links.empty());
+  EXPECT_EQ(seen.endpoint.accepted, 0u);
+  Options client_options = kPosix;
+  client_options["wait"] = "spin";
+  DriverUnderTest client(CDMF_ROLE_CLIENT, endpoint, client_options);
+  ASSERT_EQ(client.open(), CDMF_OK);
+  ASSERT_EQ(client.attach(), CDMF_OK) << client.error.message;
+  const cdmf_peer peer = server.next_peer();
+  for (int i = 0; i < 5; ++i) ASSERT_EQ(client.send(client.peer, "hello"), CDMF_OK);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(server.next().content, "hello");
+  // By its name alone, and as its file describes it.
+  for (const Options& options : {Options{}, kPosix}) {
+    seen = look(endpoint, kPatienceMs, options);
+    ASSERT_EQ(seen.status, CDMF_OK) << seen.error;
+    EXPECT_EQ(seen.endpoint.pid, getpid());
+    EXPECT_EQ(seen.endpoint.uid, geteuid());
+    EXPECT_EQ(seen.endpoint.wait, static_cast<std::uint32_t>(CDMF_WAIT_ADAPTIVE));
+    EXPECT_GT(seen.endpoint.started_us, 0u);
+    EXPECT_EQ(seen.endpoint.accepted, 1u);
+    EXPECT_EQ(seen.endpoint.error_count, 0u);
+    EXPECT_NE(std::string(seen.endpoint.address).find(endpoint), std::string::npos);
+    ASSERT_EQ(seen.links.size(), 1u);
+    EXPECT_EQ(seen.links[0].peer, peer);
+    EXPECT_EQ(seen.links[0].pid, getpid());
+    EXPECT_EQ(seen.links[0].uid, geteuid());
+    EXPECT_GT(seen.links[0].connected_us, 0u);
+    EXPECT_EQ(seen.links[0].message_size_max, 4096u);
+    EXPECT_EQ(seen.links[0].flags & CDMF_LINK_ENDED, 0u);
+    EXPECT_NE(seen.links[0].flags & CDMF_LINK_CHECKSUM, 0u);
+    EXPECT_NE(seen.links[0].flags & CDMF_LINK_TIMESTAMP, 0u);
+    ASSERT_EQ(seen.rings.size(), 2u);
+    EXPECT_STREQ(seen.rings[0].name, "TX");
+    EXPECT_EQ(seen.rings[0].link, peer);
+    EXPECT_EQ(seen.rings[0].capacity_bytes, 32u * 512);
+    EXPECT_EQ(seen.rings[0].pushes, 5u);
+    EXPECT_EQ(seen.rings[0].pops, 5u);
+    EXPECT_EQ(seen.rings[0].failed_pushes, 0u);
+    EXPECT_EQ(seen.rings[0].flags & (CDMF_RING_IMPLAUSIBLE | CDMF_RING_NOT_ALIGNED), 0u);
+    EXPECT_NE(seen.rings[1].flags & CDMF_RING_RECEIVER_NEVER_SLEEPS, 0u) << "this client spins";
+  }
+  while (client.send(client.peer, std::string(1000, 'x')) == CDMF_OK) {
+  }
+  seen = look(endpoint);
+  ASSERT_EQ(seen.rings.size(), 2u);
+  EXPECT_EQ(seen.rings[0].failed_pushes, 1u);
+  EXPECT_GE(seen.rings[0].high_water_bytes, 32u * 512 - 2048);
+  EXPECT_GE(seen.rings[0].used_bytes, 32u * 512 - 2048);
+  client.close();
+  for (Message message = server.next(); message.kind == CDMF_VIEW_MESSAGE; message = server.next()) {
+  }
+  EXPECT_TRUE(eventually([&] {
+    seen = look(endpoint);
+    return seen.links.empty() && seen.endpoint.ended == 1;
+  }));
+  server.close();
+  EXPECT_EQ(look(endpoint).status, CDMF_ENDPOINT_NOT_FOUND);
+}
+
+TEST(Inspector, SeesAServerOverANamedObjectThatIsStopped) {
+  const std::string endpoint = unique_endpoint();
+  const pid_t child = run_in_child([&] {
+    DriverUnderTest server(CDMF_ROLE_SERVER, endpoint, kPosix);
+    if (server.open() != CDMF_OK) return 1;
+    (void)server.next_peer();
+    pause();
+    return 2;
+  });
+  DriverUnderTest client(CDMF_ROLE_CLIENT, endpoint, kPosix);
+  ASSERT_EQ(client.open(), CDMF_OK);
+  ASSERT_EQ(client.attach_when_listening(), CDMF_OK) << client.error.message;
+  kill(child, SIGSTOP);
+  siginfo_t info{};
+  ASSERT_EQ(waitid(P_PID, static_cast<id_t>(child), &info, WSTOPPED | WNOWAIT), 0);
+  ASSERT_EQ(client.send(client.peer, "anybody there?"), CDMF_OK);
+  const Seen stopped = look(endpoint);
+  kill(child, SIGKILL);
+  EXPECT_EQ(exit_code(child), 128 + SIGKILL);
+  ASSERT_EQ(stopped.status, CDMF_OK) << stopped.error;
+  EXPECT_EQ(stopped.endpoint.pid, child);
+  EXPECT_NE(std::string(stopped.endpoint.detail).find("stopped"), std::string::npos) << stopped.endpoint.detail;
+  ASSERT_EQ(stopped.rings.size(), 2u);
+  EXPECT_EQ(stopped.rings[0].pushes, 1u);
+  EXPECT_GT(stopped.rings[0].used_bytes, 0u);
+  // And one that is dead is none, also while its object is there.
+  EXPECT_TRUE(eventually([&] { return look(endpoint).status == CDMF_ENDPOINT_NOT_FOUND; }));
+}
+
+TEST(Inspector, SeesWhatWentWrongOverANamedObject) {
+  const std::string endpoint = unique_endpoint();
+  int gate[2];
+  ASSERT_EQ(pipe(gate), 0);
+  const pid_t child = run_in_child([&] {
+    char go;
+    if (read(gate[0], &go, 1) != 1) return 1;
+    DriverUnderTest client(CDMF_ROLE_CLIENT, endpoint, kPosix);
+    if (client.open() != CDMF_OK || client.attach() != CDMF_OK) return 2;
+    pause();
+    return 3;
+  });
+  DriverUnderTest server(CDMF_ROLE_SERVER, endpoint, kPosix);
+  ASSERT_EQ(server.open(), CDMF_OK) << server.error.message;
+  ASSERT_EQ(write(gate[1], "!", 1), 1);
+  const cdmf_peer peer = server.next_peer();
+  kill(child, SIGKILL);
+  EXPECT_EQ(exit_code(child), 128 + SIGKILL);
+  EXPECT_EQ(server.next().reason, CDMF_PEER_DIED);
+  Seen seen;
+  EXPECT_TRUE(eventually([&] {
+    seen = look(endpoint);
+    return seen.endpoint.ended == 1;
+  }));
+  EXPECT_EQ(seen.endpoint.error_count, 1u);
+  EXPECT_EQ(seen.endpoint.last_error, CDMF_PEER_DIED);
+  EXPECT_NE(std::string(seen.endpoint.last_error_text).find("peer " + std::to_string(peer)), std::string::npos);
+  EXPECT_TRUE(seen.links.empty());
+  ::close(gate[0]);
+  ::close(gate[1]);
+}
+
+TEST(Inspector, IsNotNoticedByTheEndsOfANamedObject) {
+  const std::string endpoint = unique_endpoint();
+  DriverUnderTest server(CDMF_ROLE_SERVER, endpoint, kPosix);
+  ASSERT_EQ(server.open(), CDMF_OK) << server.error.message;
+  DriverUnderTest client(CDMF_ROLE_CLIENT, endpoint, kPosix);
+  ASSERT_EQ(client.open(), CDMF_OK);
+  ASSERT_EQ(client.attach(), CDMF_OK) << client.error.message;
+  (void)server.next_peer();
+  (void)client.next_peer();
+  for (int i = 0; i < 50; ++i) ASSERT_EQ(look(endpoint).status, CDMF_OK);
+  EXPECT_TRUE(server.take().empty());
+  EXPECT_TRUE(client.take().empty());
+  ASSERT_EQ(client.send(client.peer, "still there"), CDMF_OK);
+  EXPECT_EQ(server.next().content, "still there");
+  EXPECT_EQ(look(endpoint).endpoint.accepted, 1u);
+}
+
+TEST(Inspector, ReadsANamedObjectWithAnyBytesInIt) {
+  const SegmentPlan plan{.ring_capacity = 64, .slot_size = 512, .frame_size_max = 4096 + CDMF_FRAME_OVERHEAD_MAX};
+  struct Case {
+    const char* what;
+    std::function<void(std::byte*)> spoil;
+    cdmf_status status;
+  };
+  const auto header = [](auto change) {
+    return [change](std::byte* memory) { change(*reinterpret_cast<SegmentHeader*>(memory)); };
+  };
+  const auto notes = [](auto change) {
+    return [change](std::byte* memory) { change(*reinterpret_cast<ObserverNotes*>(memory + kNotesOffset)); };
+  };
+  const Case cases[] = {
+      {"another magic", header([](SegmentHeader& it) { it.magic = 1; }), CDMF_PROTOCOL_ERROR},
+      {"another version", header([](SegmentHeader& it) { it.version = 9; }), CDMF_VERSION_MISMATCH},
+      {"another size", header([](SegmentHeader& it) { it.total_size = UINT64_MAX; }), CDMF_PROTOCOL_ERROR},
+      {"huge rings", header([](SegmentHeader& it) { it.ring_capacity = it.slot_size = 1u << 31; }),
+       CDMF_PROTOCOL_ERROR},
+      {"frames of no bytes", header([](SegmentHeader& it) { it.frame_size_max = 0; }), CDMF_PROTOCOL_ERROR},
+      {"notes never finished", notes([](ObserverNotes& it) { it.sequence = 7; }), CDMF_OK},
+      {"notes without end", notes([](ObserverNotes& it) {
+         it.endpoint_bytes = it.link_bytes = UINT32_MAX;
+         std::memset(static_cast<void*>(&it.endpoint), 'x', sizeof it.endpoint);
+         std::memset(static_cast<void*>(&it.link), 'x', sizeof it.link);
+       }),
+       CDMF_OK},
+      {"every byte of the page behind the header set",
+       [](std::byte* memory) { std::memset(memory + sizeof(SegmentHeader), 0xFF, 4096 - sizeof(SegmentHeader)); },
+       CDMF_OK},
+      {"a link of nobody",
+       [](std::byte* memory) {
+         auto& control = *reinterpret_cast<SegmentControl*>(memory);
+         control.server.stage = control.client.stage = 1;
+         control.client.facts.pid = INT32_MIN;
+         control.client.facts.only_cpu = INT32_MIN;
+         control.client.goodbye = INT32_MIN;
+         control.tx.head = 64;
+         control.rx.tail = UINT64_MAX;
+       },
+       CDMF_OK},
+  };
+  for (const Case& each : cases) {
+    const std::string endpoint = unique_endpoint();
+    cdmf_error text{};
+    ErrorText error(&text);
+    NamedObject object;
+    ASSERT_EQ(NamedObject::create(
+                  endpoint, plan.total_size(), {},
+                  [&](std::byte* memory) {
+                    Segment::lay_out(memory, plan, {}, {});
+                    each.spoil(memory);
+                  },
+                  object, error),
+              CDMF_OK)
+        << text.message;
+    const Seen seen = look(endpoint, kPatienceMs, kPosix);
+    EXPECT_EQ(seen.status, each.status) << each.what << ": " << seen.error;
+    if (seen.status != CDMF_OK) continue;
+    EXPECT_LT(std::strlen(seen.endpoint.last_error_text), sizeof seen.endpoint.last_error_text) << each.what;
+    EXPECT_LT(std::strlen(seen.endpoint.detail), sizeof seen.endpoint.detail) << each.what;
+    for (const cdmf_ring_report& ring : seen.rings) {
+      EXPECT_LE(ring.used_bytes, ring.capacity_bytes) << each.what;
+      EXPECT_NE(ring.flags & CDMF_RING_IMPLAUSIBLE, 0u) << each.what;
+    }
+  }
+  // Of another size than its header says, while its server lives.
+  const std::string endpoint = unique_endpoint();
+  DriverUnderTest server(CDMF_ROLE_SERVER, endpoint, kPosix);
+  ASSERT_EQ(server.open(), CDMF_OK) << server.error.message;
+  const std::string file = "/dev/shm" + endpoint;
+  const auto size = static_cast<off_t>(plan.total_size());
+  ASSERT_EQ(truncate(file.c_str(), size), 0);
+  EXPECT_EQ(look(endpoint, kPatienceMs, kPosix).status, CDMF_PROTOCOL_ERROR);
+}
+
 TEST(Inspector, SaysThatNobodyListens) {
   const Seen seen = look(unique_endpoint());
   EXPECT_EQ(seen.status, CDMF_ENDPOINT_NOT_FOUND);
@@ -207,6 +434,43 @@ TEST(Inspector, SeesAPoolByReadingItsObject) {
   EXPECT_EQ(seen.rings[0].contentions, 0u);
   EXPECT_EQ(seen.links.size(), 2u);
   for (const cdmf_link_report& link : seen.links) EXPECT_EQ(link.pid, getpid());
+}
+
+TEST(Inspector, CountsHowOftenProcessesOfAPoolLoseToEachOtherAndFindItFull) {
+  const std::string endpoint = unique_endpoint();
+  const Options options{{"ring_type", "mpmc"}, {"ring_buffer_capacity", "64"}};
+  std::vector<pid_t> producers;
+  for (int i = 0; i < 3; ++i) {
+    producers.push_back(run_in_child([&] {
+      DriverUnderTest producer(CDMF_ROLE_CLIENT, endpoint, options);
+      if (producer.open() != CDMF_OK || producer.attach_when_listening() != CDMF_OK) return 1;
+      for (;;) {
+        const cdmf_status status = producer.send(producer.peer, "one of many");
+        if (status == CDMF_BUFFER_FULL) sched_yield();
+        if (status != CDMF_OK && status != CDMF_BUFFER_FULL) return 2;
+      }
+    }));
+  }
+  DriverUnderTest consumer(CDMF_ROLE_SERVER, endpoint, options);
+  ASSERT_EQ(consumer.open(), CDMF_OK) << consumer.error.message;
+  Seen seen;
+  EXPECT_TRUE(eventually([&] {
+    for (int i = 0; i < 1000; ++i) (void)consumer.take();
+    seen = look(endpoint);
+    return seen.rings.size() == 1 && seen.rings[0].producers == 3 && seen.rings[0].contentions > 0 &&
+           seen.rings[0].failed_pushes > 0;
+  }));
+  ASSERT_EQ(seen.rings.size(), 1u) << seen.error;
+  EXPECT_EQ(seen.rings[0].high_water_bytes, seen.rings[0].capacity_bytes) << "it was full";
+  // The dead take no count along.
+  for (const pid_t producer : producers) kill(producer, SIGKILL);
+  for (const pid_t producer : producers) EXPECT_EQ(exit_code(producer), 128 + SIGKILL);
+  EXPECT_TRUE(eventually([&] {
+    (void)consumer.take();
+    const Seen now = look(endpoint);
+    return now.rings.size() == 1 && now.rings[0].producers == 0 &&
+           now.rings[0].contentions >= seen.rings[0].contentions;
+  }));
 }
 
 TEST(Inspector, RefusesAnObjectThatIsNoPool) {
