@@ -61,6 +61,7 @@ cdmf_status read_header(const NamedObject& object, PoolPlan& plan, std::int32_t&
       header.members_max != kPoolMembersMax || header.members_offset != kPoolMembersOffset ||
       header.ring_offset != kPoolRingOffset || plan.total_size() != object.size() ||
       header.total_size != object.size() || plan.frame_size_max <= CDMF_FRAME_OVERHEAD_MAX ||
+      plan.frame_size_max > plan.slot_size ||  // First, as what is added to it below could wrap round.
       pool_slot_size_for(plan.frame_size_max) > plan.slot_size || header.checksum > 1) {
     return error.fail(CDMF_PROTOCOL_ERROR, 0, "shm: the header of the pool ", name,
                       " does not make sense; stop its members, then remove it");
@@ -115,9 +116,13 @@ cdmf_status PoolMembership::take_line(const PoolPlan& plan, NamedObject& object,
       if (in_use() != among_dead || !object.try_lock(index)) continue;
       // Another member may be settling the same; a live one in its way withdraws in a moment, a stopped one does not.
       for (int turn = 0; in_use() && turn < 100; ++turn) {
-        if (mpmc_recover(memory.ring(), MpmcRecoverer<MpmcRecordMemory, decltype(is_dead)>::kNobody, is_dead).waiting !=
-            0)
-          sched_yield();
+        const MpmcRecovery recovery =
+            mpmc_recover(memory.ring(), MpmcRecoverer<MpmcRecordMemory, decltype(is_dead)>::kNobody, is_dead);
+        if (recovery.fault != MpmcFault::none) {
+          return error.fail(CDMF_PROTOCOL_ERROR, 0, "shm: the pool ", object.name(),
+                            " is broken: ", to_string(recovery.fault), "; stop its members, then remove it");
+        }
+        if (recovery.waiting != 0) sched_yield();
       }
       if (!in_use()) return CDMF_OK;
       object.unlock(index);
