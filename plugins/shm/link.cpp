@@ -46,12 +46,28 @@ bool Link::end(cdmf_status reason) noexcept {
 void Link::sleep(std::uint32_t how, std::uint64_t deadline) noexcept {
   if (how != kArmedSemaphore) return futex_wait(in_.control->armed, how, deadline);
   sem_t* const semaphore = channel_->own_semaphore();
+  if (semaphore == nullptr) return;  // Spoilt since; best_sleep() knows another way.
   if (deadline == kForever) {
     sem_wait(semaphore);
     return;
   }
   const timespec until{static_cast<time_t>(deadline / 1'000'000'000), static_cast<long>(deadline % 1'000'000'000)};
   sem_clockwait(semaphore, CLOCK_MONOTONIC, &until);
+}
+
+/// Takes back what was posted for earlier announcements, at most one each: whoever is yet to sleep would be woken by it
+/// for nothing. When there is more and more, somebody floods it, and the receiver sleeps in the word instead.
+bool Link::has_sound_semaphore() noexcept {
+  constexpr int kPostsMax = 4096;
+  sem_t* const semaphore = channel_->own_semaphore();
+  if (semaphore == nullptr || semaphore_flooded_) return false;
+  for (int taken = 0; sem_trywait(semaphore) == 0; ++taken) {
+    if (taken == kPostsMax) {
+      semaphore_flooded_ = true;
+      return false;
+    }
+  }
+  return true;
 }
 
 void Link::wake_own_receiver() noexcept {

@@ -132,9 +132,9 @@ class Link {
   void sleep(std::uint32_t how, std::uint64_t deadline) noexcept;
   /// Wakes the thread of this process that sleeps so, or is about to.
   void wake_own_receiver() noexcept;
-  /// How the receiver sleeps best when this is its only link.
-  std::uint32_t best_sleep(bool wants_semaphore) const noexcept {
-    return wants_semaphore && channel_->own_semaphore() != nullptr ? kArmedSemaphore : kArmedFutex;
+  /// How the receiver sleeps best when this is its only link. Before it announces that.
+  std::uint32_t best_sleep(bool wants_semaphore) noexcept {
+    return wants_semaphore && has_sound_semaphore() ? kArmedSemaphore : kArmedFutex;
   }
   void disarm() noexcept {
     // Relaxed, and no exchange unless needed: seen late, it costs the peer one wake-up too many.
@@ -149,6 +149,7 @@ class Link {
 
  private:
   void collect_returned_slowly() noexcept;
+  bool has_sound_semaphore() noexcept;
   void notify_by_channel() noexcept;
 
   LinkTerms terms_;
@@ -162,6 +163,7 @@ class Link {
   std::atomic<cdmf_status> ended_{CDMF_OK};
   // One word for all that put() must look at: whether the link can send, its largest frame, and whether it has ended.
   std::atomic<std::size_t> put_size_max_{0};
+  bool semaphore_flooded_ = false;  // The receiver's own.
   std::atomic<bool> has_returned_{false};
   std::mutex returned_mutex_;
   std::vector<std::uint64_t> returned_;

@@ -83,6 +83,23 @@ ObjectChannel::ObjectChannel(std::shared_ptr<SharedObject> object, bool is_serve
       peer_semaphore_((is_server ? object->rx_semaphore : object->tx_semaphore).take_mapping()),
       object_(std::move(object)) {}
 
+/// Everything behind the count and the number of waiters is constant. With anything else there, the C library would ask
+/// the kernel for what it refuses, and end this process for that.
+sem_t* ObjectChannel::sound_semaphore(const Mapping& mapping) noexcept {
+  static const sem_t kFresh = [] {
+    sem_t fresh;
+    std::memset(static_cast<void*>(&fresh), 0, sizeof fresh);
+    sem_init(&fresh, 1, 0);
+    return fresh;
+  }();
+  constexpr std::size_t kChanging = 8;
+  const std::byte* const memory = mapping.memory();
+  const bool is_sound =
+      memory != nullptr && std::memcmp(memory + kChanging, reinterpret_cast<const std::byte*>(&kFresh) + kChanging,
+                                       sizeof kFresh - kChanging) == 0;
+  return is_sound ? reinterpret_cast<sem_t*>(mapping.memory()) : nullptr;
+}
+
 /// The two sides ring differently, so that none hears itself: see object_rendezvous.h.
 void ObjectChannel::ring_object() noexcept {
   if (is_server_) {
@@ -105,7 +122,7 @@ void ObjectChannel::hang_up(cdmf_status reason) noexcept {
 
 void ObjectChannel::ring(std::uint32_t armed) noexcept {
   if (armed == kArmedSemaphore) {
-    if (sem_t* const semaphore = as_semaphore(peer_semaphore_)) sem_post(semaphore);
+    if (sem_t* const semaphore = sound_semaphore(peer_semaphore_)) sem_post(semaphore);
     return;
   }
   const std::lock_guard lock(mutex_);

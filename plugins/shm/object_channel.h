@@ -52,10 +52,11 @@ class ObjectChannel final : public Channel {
 
   void hang_up(cdmf_status reason) noexcept override;
   void ring(std::uint32_t armed) noexcept override;
-  sem_t* own_semaphore() const noexcept override { return as_semaphore(own_semaphore_); }
+  /// Also nullptr from when somebody has written into it what no semaphore of ours has.
+  sem_t* own_semaphore() const noexcept override { return sound_semaphore(own_semaphore_); }
 
  private:
-  static sem_t* as_semaphore(const Mapping& mapping) noexcept { return reinterpret_cast<sem_t*>(mapping.memory()); }
+  static sem_t* sound_semaphore(const Mapping& mapping) noexcept;
   void ring_object() noexcept;
 
   const bool is_server_;
