@@ -114,7 +114,15 @@ void ObjectChannel::hang_up(cdmf_status reason) noexcept {
   const std::lock_guard lock(mutex_);
   if (!object_) return;
   SegmentEnd& own = is_server_ ? object_->control->server : object_->control->client;
+  // The last who has the object gives up all of it before the peer is told: a successor that the peer's word sends here
+  // finds nothing in use. Otherwise our rendezvous still has it, and puts the next one in its place.
+  const bool is_last = object_.use_count() == 1;
+  if (is_last) {
+    object_->tx_semaphore.close();
+    object_->rx_semaphore.close();
+  }
   own.goodbye.store(reason, std::memory_order_release);
+  if (is_last) object_->segment.let_go();
   ring_object();
   object_.reset();
   signal_fd(own_thread_->get());

@@ -30,6 +30,9 @@ constexpr std::uint64_t kLastLookNs = 64'000'000;
 constexpr int kReleaseLooks = 100;
 constexpr std::uint64_t kReleaseLookNs = 100'000;
 constexpr std::uint64_t kPublishPauseNs = 100'000'000;
+// Segments that came to nothing are made at once for so long, and then take a twentieth of the time.
+constexpr std::uint64_t kWasteBurstNs = 50'000'000;
+constexpr std::uint64_t kWasteShare = 20;
 
 constexpr std::size_t kSuffixBytes = sizeof "sem._tx.next";  // What semaphores and replacements add to a name.
 
@@ -215,8 +218,10 @@ ObjectRendezvous::Events ObjectRendezvous::take_events() {
   while ((size = read(inotify_.get(), bytes.data(), bytes.size())) > 0) {
     for (ssize_t at = 0; at < size;) {
       const auto* const event = reinterpret_cast<const inotify_event*>(bytes.data() + at);
-      heard.rang = heard.rang || (event->mask & (IN_ATTRIB | IN_MODIFY)) != 0;
-      heard.closed = heard.closed || (event->mask & IN_CLOSE_WRITE) != 0;
+      // More events than the kernel keeps: anything may have been among them.
+      const bool overflowed = (event->mask & IN_Q_OVERFLOW) != 0;
+      heard.rang = heard.rang || overflowed || (event->mask & (IN_ATTRIB | IN_MODIFY)) != 0;
+      heard.closed = heard.closed || overflowed || (event->mask & IN_CLOSE_WRITE) != 0;
       at += static_cast<ssize_t>(sizeof *event + event->len);
     }
   }
@@ -228,6 +233,10 @@ void ObjectRendezvous::look(bool rang) {
   if (!object_) return;
   if (!link_) {
     if (options_.is_server && publish_again_at_ == 0) answer();
+    // Removed, which rings like a client: nobody would find the server any more.
+    if (options_.is_server && publish_again_at_ == 0 && !link_ && !object_->segment.has_its_name()) {
+      publish_or_try_later();
+    }
     return;
   }
   if (const cdmf_status reason = end_of_link(); reason != CDMF_OK) {
@@ -295,21 +304,40 @@ void ObjectRendezvous::publish_or_try_later() {
   cdmf_error text{};
   text.struct_size = sizeof text;
   ErrorText error(&text);
-  publish_again_at_ = 0;
-  if (publish(error) == CDMF_OK) {
-    answer();  // Somebody may have asked before it was watched.
+  const std::uint64_t began = monotonic_now_ns();
+  // Whoever asks and does not come, or removes the name, as fast as it can, would have us make segments all the time.
+  if (!had_link_ && began < wasted_until_) {
+    publish_again_at_ = wasted_until_;
     return;
   }
-  host_.log(CDMF_LOG_ERROR, "no client can connect; trying again: ", text.message);
-  publish_again_at_ = monotonic_now_ns() + kPublishPauseNs;
+  publish_again_at_ = 0;
+  const bool wasted = !std::exchange(had_link_, false);
+  const cdmf_status status = publish(error);
+  const std::uint64_t now = monotonic_now_ns();
+  if (status == CDMF_OK) {
+    if (wasted) wasted_until_ = std::max(wasted_until_, began - kWasteBurstNs) + (now - began) * kWasteShare;
+    answer();  // Somebody may have asked before it was watched,
+    const bool waits = publish_again_at_ == 0 && !link_;
+    if (waits && !object_->segment.has_its_name()) publish_again_at_ = now + kPublishPauseNs;  // or removed it.
+    return;
+  }
+  if (std::uint64_t left_out = 0; complaints_.allows(now, left_out)) {
+    host_.log(CDMF_LOG_ERROR, "no client can connect; trying again: ", text.message, " (", left_out,
+              " lines left out before)");
+  }
+  publish_again_at_ = now + kPublishPauseNs;
 }
 
 /// Looks whether a client asks for the link.
 void ObjectRendezvous::answer() {
   SegmentControl& control = *object_->control;
-  if (control.client.stage.load(std::memory_order_acquire) != kAsks) return;  // ASKED
-  // It asked and died, or gave up: this segment is used.
-  if (!object_->segment.is_locked_by_another(kClientLock)) return publish_or_try_later();
+  const std::uint32_t stage = control.client.stage.load(std::memory_order_acquire);  // ASKED
+  const std::int32_t goodbye = control.client.goodbye.load(std::memory_order_acquire);
+  if (stage == 0 && goodbye == CDMF_OK) return;
+  // It asked and died, or gave up, or wrote what no client does: this segment is used.
+  if (stage != kAsks || goodbye != CDMF_OK || !object_->segment.is_locked_by_another(kClientLock)) {
+    return publish_or_try_later();
+  }
   const EndFacts facts = control.client.facts;
   const PeerCredentials peer = credentials_of(facts.pid);
   LinkTerms terms;
@@ -336,6 +364,7 @@ void ObjectRendezvous::answer() {
     throw;
   }
   link_ = link;
+  had_link_ = true;
   watch_process(facts.pid);
   owner_.connected(std::move(link));  // Before its end can be noticed, and before the client knows.
   write_notes();
@@ -416,6 +445,8 @@ cdmf_status ObjectRendezvous::ask(std::uint64_t deadline, SharedObject& object, 
   std::uint32_t stage;
   while ((stage = control.server.stage.load(std::memory_order_acquire)) == 0) {  // ANSWERED
     if (!object.segment.is_held_by_another()) {
+      // It may have answered, sent and died since the look at its answer: then there is a link, with what it sent.
+      if ((stage = control.server.stage.load(std::memory_order_acquire)) != 0) break;  // ANSWERED
       return error.fail(CDMF_CONNECTION_FAILED, 0, "shm: the server of ", name_, " died before it answered");
     }
     const std::uint64_t now = monotonic_now_ns();

@@ -22,6 +22,7 @@
 #include <string>
 #include <thread>
 
+#include "log_limit.h"
 #include "object_channel.h"
 #include "options.h"
 #include "rendezvous.h"
@@ -89,6 +90,9 @@ class ObjectRendezvous final : public Rendezvous {
   UniqueFd process_;  // A pidfd of the peer, where the number means something here.
   std::uint64_t generation_ = 0;
   std::uint64_t publish_again_at_ = 0;  // 0: nothing waits to be published.
+  bool had_link_ = false;               // The present segment.
+  std::uint64_t wasted_until_ = 0;      // Segments that came to nothing are paid for up to then.
+  LogLimit complaints_;
 };
 
 }  // namespace cdmf::ipc::shm

@@ -21,8 +21,8 @@ struct ObjectFile {
   /// missing  the end of a text that starts "nobody has made".
   static cdmf_status open(const std::string& name, const char* missing, ObjectFile& found, ErrorText& error);
   /// The bytes at `offset`, copied. False: they are not all there.
-  bool read(void* bytes, std::size_t size, std::uint64_t offset) const noexcept {
-    return pread(fd.get(), bytes, size, static_cast<off_t>(offset)) == static_cast<ssize_t>(size);
+  bool read(void* bytes, std::size_t count, std::uint64_t offset) const noexcept {
+    return pread(fd.get(), bytes, count, static_cast<off_t>(offset)) == static_cast<ssize_t>(count);
   }
 };
 

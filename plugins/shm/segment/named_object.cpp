@@ -241,6 +241,9 @@ cdmf_status NamedObject::create(const std::string& name, std::uint64_t size, con
 cdmf_status NamedObject::replace(NamedObject& before, std::uint64_t size,
                                  const std::function<void(std::byte* memory)>& fill, NamedObject& made,
                                  ErrorText& error) {
+  // Somebody removed the name under its living server, or put something else there: that is taken back if nobody lives
+  // with it.
+  if (!before.has_its_name()) return create(before.name_, size, before.terms_, fill, made, error);
   // Holding `before` present keeps every other server away from the name, and from the next one as well.
   const std::string next = next_name(before.name_);
   if (const cdmf_status status = remove_leftover(next, before.terms_, error); status != CDMF_OK) return status;
@@ -252,10 +255,6 @@ cdmf_status NamedObject::replace(NamedObject& before, std::uint64_t size,
   const std::string path = path_of(before.name_);
   const std::string next_path = path_of(next);
   const std::string itself = "/proc/self/fd/" + std::to_string(object.fd_.get());
-  if (!before.has_its_name()) {
-    return error.fail(CDMF_ENDPOINT_IN_USE, 0, "shm: somebody removed or replaced ", path,
-                      " under its living server; start it again");
-  }
   if (linkat(AT_FDCWD, itself.c_str(), AT_FDCWD, next_path.c_str(), AT_SYMLINK_FOLLOW) != 0 ||
       rename(next_path.c_str(), path.c_str()) != 0) {
     return error.fail(status_of(errno), errno, "shm: ", path, " cannot be replaced");
@@ -334,9 +333,9 @@ cdmf_status NamedObject::open(const std::string& name, std::uint64_t size_min, c
   return error.fail(CDMF_ENDPOINT_NOT_FOUND, 0, "shm: ", path, " comes and goes; somebody else uses this 'endpoint'");
 }
 
-void NamedObject::close() noexcept {
-  if (!fd_) return;
-  if (process_ == getpid()) {
+void NamedObject::let_go() noexcept {
+  present_ = false;
+  if (fd_ && process_ == getpid()) {
     // Nobody else alive has it, also when its maker was killed. Whoever opens it from here on does not get it present
     // any more, and looks for another one.
     if (set_lock(fd_.get(), F_WRLCK, kPresenceByte) && has_its_name()) unlink(path_of(name_).c_str());
@@ -345,9 +344,13 @@ void NamedObject::close() noexcept {
     all.l_type = F_UNLCK;
     all.l_whence = SEEK_SET;
     fcntl(fd_.get(), F_OFD_SETLK, &all);
-    forget_descriptor(fd_.get());
   }
-  present_ = false;
+}
+
+void NamedObject::close() noexcept {
+  if (!fd_) return;
+  let_go();
+  if (process_ == getpid()) forget_descriptor(fd_.get());
   fd_.reset();
   mapping_ = Mapping();
 }

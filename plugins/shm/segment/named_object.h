@@ -66,7 +66,7 @@ class NamedObject {
   static cdmf_status create(const std::string& name, std::uint64_t size, const Terms& terms,
                             const std::function<void(std::byte* memory)>& fill, NamedObject& made, ErrorText& error);
   /// The same, but in the place of our own `before`, which loses the name to the new object in one step: a name that
-  /// is looked up meanwhile leads to the one or the other.
+  /// is looked up meanwhile leads to the one or the other. When the name does not lead to `before` any more: create().
   static cdmf_status replace(NamedObject& before, std::uint64_t size,
                              const std::function<void(std::byte* memory)>& fill, NamedObject& made, ErrorText& error);
   /// Opens what has the name, if somebody alive holds it present; maps all of it.
@@ -79,6 +79,8 @@ class NamedObject {
   /// Gives up the locks, and takes the name away if nobody alive holds the object present any more. The mapping goes,
   /// unless taken. Idempotent. In a forked child it only closes.
   void close() noexcept;
+  /// The same, but the descriptor and the mapping stay, for close(): whoever is told by them finds all given up.
+  void let_go() noexcept;
 
   explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
   std::byte* memory() const noexcept { return mapping_.memory(); }
