@@ -5,6 +5,9 @@
 //   - the next one of its kind gets its link;
 //   - one that is only stopped is not given up, however long it is (now and then, once for seconds).
 //
+// With segment=posix and with ring_type=mpmc as well. In a pool the killed are producers, and then consumers, which
+// only receive; what they had taken is lost with them.
+//
 // At the end the survivors have the descriptors, threads and mappings of the beginning, and the folder of the endpoints
 // and /dev/shm are what they were. Prints the counts. The exit code is 1 with the first thing that is wrong.
 #include <sys/mman.h>
@@ -46,11 +49,12 @@ struct Board {
   std::atomic<bool> finish{false};  // It is to end, and ...
   std::atomic<bool> clean{false};   // ... has ended as it began.
   std::atomic<std::uint32_t> victim{kNobody};
-  std::atomic<std::uint32_t> flushed{0};      // by the victim
-  std::atomic<std::uint32_t> received{0};     // of the victim's, by the survivor
-  std::atomic<std::uint32_t> ended{kNobody};  // whose end the survivor was told last
-  std::atomic<std::uint64_t> deaths{0};       // the survivor was told of
-  std::atomic<std::uint64_t> messages{0};     // it received in all
+  std::atomic<std::uint32_t> joined{kNobody};  // The consumer that received last; of a pool.
+  std::atomic<std::uint32_t> flushed{0};       // by the victim
+  std::atomic<std::uint32_t> received{0};      // of the victim's, by the survivor
+  std::atomic<std::uint32_t> ended{kNobody};   // whose end the survivor was told last
+  std::atomic<std::uint64_t> deaths{0};        // the survivor was told of
+  std::atomic<std::uint64_t> messages{0};      // it received in all
   std::atomic<bool> is_wrong{false};
   char wrong[400] = {};
 };
@@ -66,7 +70,10 @@ void wait_for(const std::string& what, const Condition& condition) {
   const std::uint64_t deadline = in_ms(kPatienceMs);
   for (int turn = 0; !condition(); ++turn) {
     if (g_board->is_wrong) _exit(1);
-    if (monotonic_now_ns() > deadline) wrong("waited in vain until " + what);
+    if (monotonic_now_ns() > deadline) {
+      wrong("waited in vain until " + what + "; flushed " + std::to_string(g_board->flushed) + ", received in all " +
+            std::to_string(g_board->messages) + ", deaths " + std::to_string(g_board->deaths));
+    }
     if (turn > 20) std::this_thread::sleep_for(50us);
     sched_yield();
   }
@@ -103,6 +110,20 @@ std::string content_of(std::uint32_t victim, std::uint32_t sequence) {
   DriverUnderTest server(CDMF_ROLE_SERVER, endpoint, options);
   if (server.open() != CDMF_OK) wrong(std::string("a server: ") + server.error.message);
   send_until_killed(server, server.next_peer(), self);
+}
+
+/// Of a pool: tells what it receives, until it is killed.
+[[noreturn]] void live_as_consumer(const std::string& endpoint, const Options& options, std::uint32_t self) {
+  DriverUnderTest consumer(CDMF_ROLE_SERVER, endpoint, options);
+  if (consumer.open() != CDMF_OK) wrong(std::string("a consumer: ") + consumer.error.message);
+  for (;;) {
+    for (const Message& message : consumer.take()) {
+      if (message.kind != CDMF_VIEW_MESSAGE) continue;
+      g_board->joined = self;
+      ++g_board->flushed;
+    }
+    (void)consumer->await_messages(consumer.self(), in_ms(20));
+  }
 }
 
 // ------------------------------------------------------------------------------------------------------ the survivor
@@ -193,7 +214,7 @@ void check_nothing_left(const char* by, const Footprint& empty) {
     std::map<cdmf_peer, Content> expected;
     g_board->ready = true;
     while (!g_board->finish) {
-      const cdmf_status status = client.attach(1000);
+      const cdmf_status status = client.attach(kPatienceMs / 2);
       if (status != CDMF_OK) {  // Not there yet, or killed within the handshake.
         if (status != CDMF_ENDPOINT_NOT_FOUND && status != CDMF_CONNECTION_FAILED && status != CDMF_TIMEOUT) {
           wrong(std::string("attach: ") + client.error.message);
@@ -207,6 +228,42 @@ void check_nothing_left(const char* by, const Footprint& empty) {
     client.close();
   }
   check_nothing_left("client", empty);
+  g_board->clean = true;
+  _exit(0);
+}
+
+/// Of a pool whose consumers are killed: sends, and hears of each end.
+[[noreturn]] void survive_as_producer(const std::string& endpoint, const Options& options) {
+  const Footprint empty = empty_process();
+  {
+    DriverUnderTest producer(CDMF_ROLE_CLIENT, endpoint, options);
+    if (producer.open() != CDMF_OK) wrong(producer.error.message);
+    g_board->ready = true;
+    while (!g_board->finish) {
+      if (const cdmf_status status = producer.attach(); status != CDMF_OK) {
+        if (status != CDMF_ENDPOINT_NOT_FOUND) wrong(std::string("attach: ") + producer.error.message);
+        std::this_thread::sleep_for(100us);
+        continue;
+      }
+      for (bool ended = false; !ended;) {
+        if (producer.send(producer.peer, "work") == CDMF_BUFFER_FULL) {
+          (void)producer->await_space(producer.self(), producer.peer, 4, in_ms(1));
+        } else {
+          ++g_board->messages;
+          if (g_board->messages % 64 == 0) std::this_thread::sleep_for(100us);
+        }
+        for (const Message& message : producer.take()) {
+          if (message.kind != kDisconnected) continue;
+          if (message.reason != CDMF_PEER_DIED) wrong("a death was told as " + std::to_string(message.reason));
+          ended = true;
+          ++g_board->deaths;
+          g_board->ended = g_board->joined.load();
+        }
+      }
+    }
+    producer.close();
+  }
+  check_nothing_left("producer", empty);
   g_board->clean = true;
   _exit(0);
 }
@@ -248,8 +305,9 @@ void stop_for(pid_t pid, std::uint32_t self, std::chrono::milliseconds time) {
   wait_for("one that was stopped goes on", [&] { return g_board->flushed > flushed; });
 }
 
+/// receives  a victim sends nothing, it counts what it received.
 void kill_so_often(std::uint64_t cycles, std::uint32_t first, const std::function<void(std::uint32_t)>& live,
-                   std::mt19937& random, Counts& counts) {
+                   std::mt19937& random, Counts& counts, bool receives = false) {
   for (std::uint64_t i = 0; i < cycles; ++i) {
     const std::uint32_t self = first + static_cast<std::uint32_t>(i);
     g_board->flushed = 0;
@@ -260,7 +318,7 @@ void kill_so_often(std::uint64_t cycles, std::uint32_t first, const std::functio
     } else {
       const std::uint32_t enough = 1 + static_cast<std::uint32_t>(random() % 6);
       wait_for("a new process has its link", [&] { return g_board->flushed >= enough; });
-      if (i % 100 == 50 || i == 1500) {
+      if (!receives && (i % 100 == 50 || i == 1500)) {
         stop_for(pid, self, i == 1500 ? 2500ms : 20ms);  // Once beyond every time-out there is.
         ++counts.stops;
       }
@@ -271,9 +329,9 @@ void kill_so_often(std::uint64_t cycles, std::uint32_t first, const std::functio
     const std::uint32_t flushed = g_board->flushed;
     if (flushed == 0) continue;
     ++counts.with_link;
-    counts.flushed += flushed;
+    if (!receives) counts.flushed += flushed;
     wait_for("the survivor knows of the death of " + std::to_string(self), [&] { return g_board->ended == self; });
-    if (g_board->received < flushed) {
+    if (!receives && g_board->received < flushed) {
       wrong(std::to_string(flushed) + " messages were flushed before a death, only " +
             std::to_string(g_board->received) + " arrived");
     }
@@ -318,10 +376,15 @@ int run(std::uint64_t cycles, const Options& options) {
       cycles - cycles / 3, 0, [&](std::uint32_t self) { live_as_client(endpoint, options, self); }, random, clients);
   end_survivor(survivor);
 
-  survivor = launch([&] { survive_as_client(endpoint, options); });
+  const bool is_pool = options.contains("ring_type") && options.at("ring_type") == "mpmc";
+  survivor = launch([&] { is_pool ? survive_as_producer(endpoint, options) : survive_as_client(endpoint, options); });
   wait_for("the client is ready", [] { return g_board->ready.load(); });
   kill_so_often(
-      cycles / 3, 1u << 31, [&](std::uint32_t self) { live_as_server(endpoint, options, self); }, random, servers);
+      cycles / 3, 1u << 31,
+      [&](std::uint32_t self) {
+        is_pool ? live_as_consumer(endpoint, options, self) : live_as_server(endpoint, options, self);
+      },
+      random, servers, is_pool);
   end_survivor(survivor);
 
   // What the last of the killed servers left is in nobody's way, and goes with the next.
