@@ -10,7 +10,6 @@
 //
 // Prints the counts, and how long after a kill the next message came; that time is not judged. The exit code is 1 with
 // the first thing that is wrong.
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,21 +19,22 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <map>
 #include <mutex>
-#include <new>
 #include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "fault/support/account.h"
 #include "fault/support/footprint.h"
 #include "ipc/transport_registry.h"
 
 using namespace cdmf::ipc;
 using namespace std::chrono_literals;
+using cdmf::ipc::test::Complaint;
+using cdmf::ipc::test::Content;
 using cdmf::ipc::test::Footprint;
 using Clock = std::chrono::steady_clock;
 
@@ -57,8 +57,7 @@ struct Board {
   std::atomic<std::uint64_t> received{0};
   std::atomic<std::uint64_t> counted_lost{0};  // As the survivor was told.
   std::atomic<std::uint64_t> died{0};          // Of its peers' ends, those with PEER_DIED.
-  std::atomic<bool> is_wrong{false};
-  char wrong[400] = {};
+  Complaint complaint;
   std::atomic<std::uint32_t> begun[kStreams];     // By the producer, before it sends.
   std::atomic<std::uint32_t> accepted[kStreams];  // When send() has returned.
   std::atomic<std::uint8_t> got[kStreams][kPerStream];
@@ -67,33 +66,8 @@ Board* g_board = nullptr;
 std::string g_wait = "adaptive";
 
 [[noreturn]] void wrong(const std::string& what) {
-  if (!g_board->is_wrong.exchange(true)) std::snprintf(g_board->wrong, sizeof g_board->wrong, "%s", what.c_str());
+  g_board->complaint.set(what);
   _exit(1);
-}
-
-struct Content {
-  std::uint32_t stream;
-  std::uint32_t number;
-};
-std::size_t length_of(const Content& content) {
-  const std::uint32_t mixed = (content.stream * 31 + content.number) * 2654435761u;
-  return sizeof(Content) + (mixed >> 8) % (mixed % 16 == 0 ? kPayloadMax - sizeof(Content) : 100);
-}
-std::byte filling(const Content& content, std::size_t index) {
-  return static_cast<std::byte>(content.stream * 7 + content.number * 13 + index);
-}
-void write_content(std::span<std::byte> payload, const Content& content) {
-  std::memcpy(payload.data(), &content, sizeof content);
-  for (std::size_t index = sizeof content; index < payload.size(); ++index) payload[index] = filling(content, index);
-}
-bool read_content(std::span<const std::byte> payload, Content& content) {
-  if (payload.size() < sizeof content) return false;
-  std::memcpy(&content, payload.data(), sizeof content);
-  if (content.stream >= kStreams || content.number >= kPerStream || payload.size() != length_of(content)) return false;
-  for (std::size_t index = sizeof content; index < payload.size(); ++index) {
-    if (payload[index] != filling(content, index)) return false;
-  }
-  return true;
 }
 
 std::unique_ptr<Transport> make(const std::string& endpoint, Role role) {
@@ -128,23 +102,23 @@ void linger(std::minstd_rand& random) {
   std::vector<std::byte> payload(kPayloadMax);
   for (std::uint32_t number = 0; number < kPerStream && !g_board->finish; ++number) {
     const Content content{stream, number};
-    const std::size_t length = length_of(content);
+    const std::size_t length = content.length(kPayloadMax);
     g_board->begun[stream].store(number + 1, std::memory_order_relaxed);
     TransportResult<> sent;
     if (random() % 8 == 0) {
       auto loan = transport->loan(length);
       if (!loan.success()) wrong("loan: " + loan.text());
-      write_content(loan.value.payload(), content);
+      content.write(loan.value.payload());
       linger(random);
       if (random() % 8 == 0) {
         loan.value.abort();
         loan = transport->loan(length);
         if (!loan.success()) wrong("loan: " + loan.text());
-        write_content(loan.value.payload(), content);
+        content.write(loan.value.payload());
       }
       sent = loan.value.commit();
     } else {
-      write_content({payload.data(), length}, content);
+      content.write({payload.data(), length});
       MessageView message;
       message.payload = {payload.data(), length};
       sent = transport->send(message, {.flush = random() % 4 != 0});
@@ -171,7 +145,9 @@ void linger(std::minstd_rand& random) {
   std::atomic<std::uint32_t> links{0};
   transport->setViewCallback([&](const MessageView& message) {
     Content content{};
-    if (!read_content(message.payload, content)) wrong("a message is torn");
+    if (!content.read(message.payload, kPayloadMax) || content.stream >= kStreams || content.number >= kPerStream) {
+      wrong("a message is torn");
+    }
     std::uint32_t& expected = next[content.stream];
     if (content.number < expected) wrong("a producer's messages came out of order");
     expected = content.number + 1;
@@ -231,7 +207,7 @@ class Storm {
   ~Storm() {
     for (const pid_t pid : pids_) end(pid);
     end(survivor_);
-    for (const std::string& name : objects()) std::filesystem::remove("/dev/shm/" + name);
+    for (const std::string& name : test::objects_of(endpoint_)) std::filesystem::remove("/dev/shm/" + name);
   }
   Storm(const Storm&) = delete;
   Storm& operator=(const Storm&) = delete;
@@ -240,7 +216,7 @@ class Storm {
     survivor_ = spawn([&] { live_as_consumer(endpoint_, 0, true); });
     if (!wait_for("the first consumer is there", [] { return g_board->survivor_ready.load(); })) return false;
     const auto until = Clock::now() + duration;
-    while (Clock::now() < until && next_ + kProducers < kStreams && !g_board->is_wrong) {
+    while (Clock::now() < until && next_ + kProducers < kStreams && !g_board->complaint.is_there) {
       for (std::uint32_t slot = 0; slot < kProducers + kConsumers; ++slot) revive(slot);
       std::this_thread::sleep_for(std::chrono::microseconds(random_() % (random_() % 8 == 0 ? 20'000 : 3'000)));
       if (!strike()) return false;
@@ -273,10 +249,9 @@ class Storm {
   static bool wait_for(const char* what, Condition&& condition) {
     const auto since = Clock::now();
     while (!condition()) {
-      if (g_board->is_wrong) return false;
+      if (g_board->complaint.is_there) return false;
       if (Clock::now() - since > kWatchdog) {
-        std::snprintf(g_board->wrong, sizeof g_board->wrong, "in vain waited until %s", what);
-        g_board->is_wrong = true;
+        g_board->complaint.set(std::string("in vain waited until ") + what);
         return false;
       }
       std::this_thread::sleep_for(50us);
@@ -325,7 +300,7 @@ class Storm {
   }
 
   bool account() {
-    if (g_board->is_wrong) return false;
+    if (g_board->complaint.is_there) return false;
     std::uint64_t missing = 0;
     std::uint64_t accepted = 0;
     for (std::uint32_t stream = 0; stream < next_; ++stream) {
@@ -352,24 +327,14 @@ class Storm {
     // What a dead consumer had noted but not given back is counted as well.
     if (counted > missing + consumer_kills_ * (kBurstMax + kHeldMax)) return failed("too many are counted as lost");
     if (producer_kills_ + consumer_kills_ == 0 || accepted == 0) return failed("nothing happened");
-    if (!objects().empty()) return failed("an object is left in /dev/shm");
+    if (!test::objects_of(endpoint_).empty()) return failed("an object is left in /dev/shm");
     return true;
   }
   static unsigned long long as(std::uint64_t number) { return number; }
   static bool failed(const char* what) {
-    std::snprintf(g_board->wrong, sizeof g_board->wrong, "%s", what);
-    g_board->is_wrong = true;
+    g_board->complaint.set(what);
     return false;
   }
-  std::vector<std::string> objects() const {
-    std::vector<std::string> names;
-    for (const auto& entry : std::filesystem::directory_iterator("/dev/shm")) {
-      const std::string name = entry.path().filename().string();
-      if (name.find(endpoint_.substr(1)) != std::string::npos) names.push_back(name);
-    }
-    return names;
-  }
-
   std::string endpoint_;
   std::minstd_rand random_;
   pid_t pids_[kProducers + kConsumers] = {};
@@ -389,10 +354,8 @@ int main(int argc, char** argv) {
     return 2;
   }
   if (argc > 2) g_wait = argv[2];
-  void* const memory =
-      mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) return 1;
-  g_board = new (memory) Board;
+  g_board = test::make_shared_board<Board>();
+  if (g_board == nullptr) return 1;
   const unsigned seed = argc > 3 ? static_cast<unsigned>(std::stoul(argv[3])) : std::random_device()();
   std::printf("seed %u\n", seed);
   std::fflush(stdout);
@@ -400,6 +363,6 @@ int main(int argc, char** argv) {
     Storm storm(seed);
     return storm.run(std::chrono::seconds(std::stol(argv[1])));
   }();
-  if (g_board->is_wrong) std::printf("pool_storm: %s\n", g_board->wrong);
-  return good && !g_board->is_wrong ? 0 : 1;
+  if (g_board->complaint.is_there) std::printf("pool_storm: %s\n", g_board->complaint.text);
+  return good && !g_board->complaint.is_there ? 0 : 1;
 }

@@ -1,5 +1,6 @@
-// storm <transport> <seconds> [seed]: four clients and a server in processes of their own; one after the other is
-// killed, stopped and continued at random, and comes back. Then every message is accounted for:
+// storm <transport> <seconds> [seed]: four clients and a server in processes of their own (shm.posix, shm.semaphore:
+// one client, over a named object); one after the other is killed, stopped and continued at random, and comes back.
+// Then every message is accounted for:
 //
 //   - contents and order: what arrived is whole, and each client's messages arrive from the first on without a gap;
 //   - nothing lost: what a client had flushed before it was killed arrives (shm alone promises this);
@@ -9,8 +10,6 @@
 //
 // Prints the counts, how fast deaths were noticed and how fast another client's messages came after a kill. These
 // times are not judged: the machine may be busy. The exit code is 1 with the first thing that is wrong.
-#include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,26 +19,26 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <cstring>
-#include <filesystem>
 #include <map>
 #include <mutex>
-#include <new>
 #include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "fault/support/account.h"
 #include "fault/support/footprint.h"
 #include "ipc/transport_registry.h"
 
 using namespace cdmf::ipc;
 using namespace std::chrono_literals;
+using cdmf::ipc::test::Complaint;
+using cdmf::ipc::test::Content;
 using cdmf::ipc::test::Footprint;
 
 namespace {
 
-constexpr std::uint32_t kClients = 4;
+constexpr std::uint32_t kClientsMax = 4;
 constexpr std::uint32_t kIncarnationsMax = 100'000;
 constexpr std::size_t kPayloadMax = 2000;
 
@@ -66,43 +65,19 @@ struct Board {
   std::atomic<std::uint64_t> kill_ns{0};   // of the last kill, until another client's message has come
   std::atomic<std::uint32_t> killed{0};    // and who it was
   std::atomic<std::uint64_t> moved_ns{0};  // when it came
-  char wrong[400] = {};
-  std::atomic<bool> is_wrong{false};
+  Complaint complaint;
   Incarnation incarnations[kIncarnationsMax];
 };
 Board* g_board = nullptr;
 
 [[noreturn]] void wrong(const std::string& what) {
-  if (!g_board->is_wrong.exchange(true)) std::snprintf(g_board->wrong, sizeof g_board->wrong, "%s", what.c_str());
+  g_board->complaint.set(what);
   _exit(1);
 }
 
-struct Content {
-  std::uint32_t incarnation;
-  std::uint32_t sequence;
-};
-std::size_t length_of(const Content& content) {
-  const std::uint32_t mixed = (content.incarnation * 31 + content.sequence) * 2654435761u;
-  return sizeof(Content) + (mixed >> 8) % (mixed % 16 == 0 ? kPayloadMax - sizeof(Content) : 100);
-}
-std::byte filling(const Content& content, std::size_t index) {
-  return static_cast<std::byte>(content.incarnation * 7 + content.sequence * 13 + index);
-}
-void write_content(std::span<std::byte> payload, const Content& content) {
-  std::memcpy(payload.data(), &content, sizeof content);
-  for (std::size_t index = sizeof content; index < payload.size(); ++index) payload[index] = filling(content, index);
-}
-bool read_content(std::span<const std::byte> payload, Content& content) {
-  if (payload.size() < sizeof content) return false;
-  std::memcpy(&content, payload.data(), sizeof content);
-  if (content.incarnation >= kIncarnationsMax || payload.size() != length_of(content)) return false;
-  for (std::size_t index = sizeof content; index < payload.size(); ++index) {
-    if (payload[index] != filling(content, index)) return false;
-  }
-  return true;
-}
+bool is_shm(const std::string& kind) { return kind.starts_with("shm"); }
 
-TransportConfig configuration(const std::string& endpoint, Role role) {
+TransportConfig configuration(const std::string& kind, const std::string& endpoint, Role role) {
   TransportConfig config;
   config.endpoint = endpoint;
   config.role = role;
@@ -110,14 +85,16 @@ TransportConfig configuration(const std::string& endpoint, Role role) {
   config.send_timeout = 10s;
   config.connect_timeout = 300ms;  // Whoever meets a dead server comes again.
   config.auto_reconnect = false;
+  if (kind != "shm" && is_shm(kind)) config.properties["segment"] = "posix";
+  if (kind == "shm.semaphore") config.properties["wait"] = "semaphore";
   return config;
 }
 
-std::unique_ptr<Transport> make(const std::string& type) {
+std::unique_ptr<Transport> make(const std::string& kind) {
   RegistryOptions options;
   options.security = PluginSecurity::WARN;
   TransportRegistry registry(options);
-  auto made = registry.create(type);
+  auto made = registry.create(is_shm(kind) ? "shm" : kind);
   if (!made.success()) wrong(made.error_message);
   return std::move(made.value);
 }
@@ -130,11 +107,11 @@ std::unique_ptr<Transport> make(const std::string& type) {
   Incarnation& mine = g_board->incarnations[self];
   transport->setViewCallback([&](const MessageView& reply) {
     Content content{};
-    if (!read_content(reply.payload, content)) wrong("a reply is torn");
-    if (content.incarnation != self) wrong("a reply reached another client than asked");
+    if (!content.read(reply.payload, kPayloadMax)) wrong("a reply is torn");
+    if (content.stream != self) wrong("a reply reached another client than asked");
     g_board->replies.fetch_add(1, std::memory_order_relaxed);
   });
-  const auto config = configuration(endpoint, Role::CLIENT);
+  const auto config = configuration(type, endpoint, Role::CLIENT);
   if (auto done = transport->init(config); !done.success()) wrong("init: " + done.error_message);
   if (auto done = transport->start(); !done.success()) wrong("start: " + done.error_message);
   if (!transport->connect().success()) _exit(0);  // The server is dead as well just now.
@@ -144,8 +121,8 @@ std::unique_ptr<Transport> make(const std::string& type) {
     bool alive = true;
     for (std::uint32_t batch = random() % 5; alive; --batch) {
       const Content content{self, sequence};
-      const std::span<std::byte> bytes(payload.data(), length_of(content));
-      write_content(bytes, content);
+      const std::span<std::byte> bytes(payload.data(), content.length(kPayloadMax));
+      content.write(bytes);
       mine.begun.store(++sequence, std::memory_order_relaxed);
       MessageView message;
       message.payload = bytes;
@@ -168,24 +145,24 @@ std::unique_ptr<Transport> make(const std::string& type) {
   std::mutex mutex;
   transport->setViewCallback([&](const MessageView& message) {
     Content content{};
-    if (!read_content(message.payload, content)) wrong("a message is torn");
-    Incarnation& sender = g_board->incarnations[content.incarnation];
+    if (!content.read(message.payload, kPayloadMax) || content.stream >= kIncarnationsMax) wrong("a message is torn");
+    Incarnation& sender = g_board->incarnations[content.stream];
     {
       const std::lock_guard lock(mutex);
-      const auto known = who.emplace(message.peer, content.incarnation).first;
-      if (known->second != content.incarnation) wrong("one link carries the messages of two clients");
+      const auto known = who.emplace(message.peer, content.stream).first;
+      if (known->second != content.stream) wrong("one link carries the messages of two clients");
     }
     const std::uint64_t expected = sender.received.load(std::memory_order_relaxed);
-    if (content.sequence != expected) {
-      wrong("client " + std::to_string(content.incarnation) + ": message " + std::to_string(content.sequence) +
+    if (content.number != expected) {
+      wrong("client " + std::to_string(content.stream) + ": message " + std::to_string(content.number) +
             " came instead of " + std::to_string(expected));
     }
     sender.received.store(expected + 1, std::memory_order_relaxed);
-    if (g_board->kill_ns.load(std::memory_order_relaxed) != 0 && g_board->killed != content.incarnation) {
+    if (g_board->kill_ns.load(std::memory_order_relaxed) != 0 && g_board->killed != content.stream) {
       const std::uint64_t killed_ns = g_board->kill_ns.exchange(0);
       if (killed_ns != 0) g_board->moved_ns = now_ns() - killed_ns;
     }
-    if (content.sequence % 8 != 0) return;
+    if (content.number % 8 != 0) return;
     MessageView reply;
     reply.payload = message.payload;
     (void)transport->send(reply, {.peer = message.peer, .timeout = 0ns});  // It may be gone, or not reading.
@@ -200,7 +177,8 @@ std::unique_ptr<Transport> make(const std::string& type) {
     if (known != who.end()) g_board->incarnations[known->second].ended_ns = now_ns();
     g_board->links.fetch_sub(1);
   });
-  if (auto done = transport->init(configuration(endpoint, Role::SERVER)); !done.success()) wrong(done.error_message);
+  if (auto done = transport->init(configuration(type, endpoint, Role::SERVER)); !done.success())
+    wrong(done.error_message);
   if (auto done = transport->start(); !done.success()) wrong(done.error_message);
   // Whoever killed the one before may not have gone from the endpoint yet.
   for (int attempt = 0;; ++attempt) {
@@ -238,11 +216,12 @@ class Storm {
   Storm& operator=(const Storm&) = delete;
 
   int run(std::chrono::seconds duration) {
-    const auto objects_before = shared_objects();
+    const auto objects_before = test::objects_of(endpoint_);
     start_server();
     const auto until = std::chrono::steady_clock::now() + duration;
-    while (std::chrono::steady_clock::now() < until && next_ + kClients < kIncarnationsMax && !g_board->is_wrong) {
-      for (std::uint32_t slot = 0; slot < kClients; ++slot) revive(slot);
+    while (std::chrono::steady_clock::now() < until && next_ + kClientsMax < kIncarnationsMax &&
+           !g_board->complaint.is_there) {
+      for (std::uint32_t slot = 0; slot < client_count_; ++slot) revive(slot);
       std::this_thread::sleep_for(std::chrono::microseconds(random_() % (random_() % 8 == 0 ? 20'000 : 2'000)));
       strike();
     }
@@ -251,12 +230,13 @@ class Storm {
     kill(server_, SIGCONT);
     g_board->finish = true;
     for (pid_t& pid : clients_) reap(pid);
-    wait_for("the server has seen every client end", [] { return g_board->clean.load() || g_board->is_wrong; });
-    if (g_board->is_wrong) return failed();
+    wait_for("the server has seen every client end",
+             [] { return g_board->clean.load() || g_board->complaint.is_there; });
+    if (g_board->complaint.is_there) return failed();
     reap(server_);
     check_account();
-    if (shared_objects() != objects_before) wrong("something is left in /dev/shm or of the endpoint");
-    if (g_board->is_wrong) return failed();
+    if (test::objects_of(endpoint_) != objects_before) wrong("something is left in /dev/shm or of the endpoint");
+    if (g_board->complaint.is_there) return failed();
     report();
     return 0;
   }
@@ -273,7 +253,7 @@ class Storm {
   }
 
   int failed() {
-    std::printf("storm: %s\n", g_board->wrong);
+    std::printf("storm: %s\n", g_board->complaint.text);
     return 1;
   }
 
@@ -281,7 +261,7 @@ class Storm {
     const std::uint32_t generation = ++generation_;
     server_ = launch([this, generation] { live_as_server(type_, endpoint_, generation); });
     wait_for("the server is ready",
-             [generation] { return g_board->server_generation == generation || g_board->is_wrong; });
+             [generation] { return g_board->server_generation == generation || g_board->complaint.is_there; });
   }
 
   template <class Life>
@@ -306,7 +286,7 @@ class Storm {
 
   void strike() {
     const std::uint32_t what = static_cast<std::uint32_t>(random_() % 100);
-    const Slot slot = static_cast<Slot>(random_() % kClients);
+    const Slot slot = static_cast<Slot>(random_() % client_count_);
     if (what < 80) {
       kill_client(slot);
     } else if (what < 96) {
@@ -339,7 +319,9 @@ class Storm {
     ++kills_;
     killed_.push_back({self, generation_, killed_ns});
     // What matters to the others: that their messages come on.
-    for (int waited = 0; g_board->kill_ns != 0 && waited < 400; ++waited) std::this_thread::sleep_for(50us);
+    for (int waited = 0; client_count_ > 1 && g_board->kill_ns != 0 && waited < 400; ++waited) {
+      std::this_thread::sleep_for(50us);
+    }
     if (g_board->moved_ns != 0) moved_ns_.push_back(g_board->moved_ns);
     g_board->kill_ns = 0;
   }
@@ -387,7 +369,7 @@ class Storm {
       const Incarnation& life = g_board->incarnations[each.self];
       // A server that was killed before it noticed may have left messages unread.
       if (each.generation != generation_ && life.ended_ns == 0) continue;
-      if (type_ == "shm" && life.received < life.flushed) {
+      if (is_shm(type_) && life.received < life.flushed) {
         wrong("client " + std::to_string(each.self) + " had flushed " + std::to_string(life.flushed) +
               " messages when it was killed; " + std::to_string(life.received) + " arrived");
       }
@@ -418,16 +400,6 @@ class Storm {
     std::printf("another client's message comes after %s\n", quantiles(moved_ns_).c_str());
   }
 
-  /// Names under /dev/shm, and of endpoints, that are ours.
-  std::vector<std::string> shared_objects() const {
-    std::vector<std::string> names;
-    for (const auto& entry : std::filesystem::directory_iterator("/dev/shm")) {
-      const std::string name = entry.path().filename().string();
-      if (name.find(endpoint_.substr(1)) != std::string::npos) names.push_back(name);
-    }
-    return names;
-  }
-
   struct Killed {
     std::uint32_t self;
     std::uint32_t generation;
@@ -438,8 +410,9 @@ class Storm {
   std::string endpoint_;
   std::minstd_rand random_;
   pid_t server_ = 0;
-  pid_t clients_[kClients] = {};
-  std::uint32_t lives_[kClients] = {};
+  const std::uint32_t client_count_ = type_.find('.') == std::string::npos ? kClientsMax : 1;
+  std::vector<pid_t> clients_ = std::vector<pid_t>(client_count_);
+  std::vector<std::uint32_t> lives_ = std::vector<std::uint32_t>(client_count_);
   std::uint32_t next_ = 0;
   std::uint32_t generation_ = 0;
   std::uint64_t kills_ = 0;
@@ -458,10 +431,8 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "storm <transport> <seconds> [seed]\n");
     return 2;
   }
-  void* const memory =
-      mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) return 1;
-  g_board = new (memory) Board;
+  g_board = test::make_shared_board<Board>();
+  if (g_board == nullptr) return 1;
   const unsigned seed = argc > 3 ? static_cast<unsigned>(std::stoul(argv[3])) : std::random_device()();
   std::printf("seed %u\n", seed);
   std::fflush(stdout);
@@ -469,6 +440,6 @@ int main(int argc, char** argv) {
     Storm storm(argv[1], seed);
     return storm.run(std::chrono::seconds(std::stol(argv[2])));
   }();
-  if (g_board->is_wrong && code == 0) std::printf("storm: %s\n", g_board->wrong);
-  return g_board->is_wrong ? 1 : code;
+  if (g_board->complaint.is_there && code == 0) std::printf("storm: %s\n", g_board->complaint.text);
+  return g_board->complaint.is_there ? 1 : code;
 }

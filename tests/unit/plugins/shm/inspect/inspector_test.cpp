@@ -276,9 +276,8 @@ TEST(Inspector, SeesWhatWentWrongOverANamedObject) {
   Seen seen;
   EXPECT_TRUE(eventually([&] {
     seen = look(endpoint);
-    return seen.endpoint.ended == 1;
+    return seen.endpoint.ended == 1 && seen.endpoint.error_count == 1;
   }));
-  EXPECT_EQ(seen.endpoint.error_count, 1u);
   EXPECT_EQ(seen.endpoint.last_error, CDMF_PEER_DIED);
   EXPECT_NE(std::string(seen.endpoint.last_error_text).find("peer " + std::to_string(peer)), std::string::npos);
   EXPECT_TRUE(seen.links.empty());
