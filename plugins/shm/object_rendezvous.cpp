@@ -366,10 +366,16 @@ void ObjectRendezvous::answer() {
   link_ = link;
   had_link_ = true;
   watch_process(facts.pid);
-  owner_.connected(std::move(link));  // Before its end can be noticed, and before the client knows.
-  write_notes();
+  // The client first: what our sender flushes from here on is the client's to read, also if this process dies now.
   control.server.stage.store(kStands, std::memory_order_release);  // ANSWERED
   futex_wake_all(control.server.stage);
+  try {
+    owner_.connected(std::move(link));  // Before its end can be noticed.
+  } catch (...) {                       // No memory.
+    end_link(CDMF_RESOURCE_EXHAUSTED);
+    throw;
+  }
+  write_notes();
   look(false);  // It may have died before its process was watched.
 }
 
