@@ -296,6 +296,13 @@ void PoolMembership::look() noexcept {
 }
 
 std::uint64_t PoolMembership::lost() noexcept {
+  // The watch may be late, on a busy machine: whoever is told of an end is to be told of all that was lost before it.
+  for (std::uint32_t index = 0; object_ && index < kPoolMembersMax; ++index) {
+    const std::uint64_t state = memory_.ring().participant(index).state.load(std::memory_order_acquire);  // LINE
+    if (index == ring_.index() || !mpmc_attached(state) || is_alive(index)) continue;
+    (void)bury_the_dead();
+    break;
+  }
   const std::lock_guard lock(census_mutex_);
   std::uint64_t deaths = 0;
   for (std::uint32_t index = 0; index < kPoolMembersMax; ++index) {

@@ -74,7 +74,8 @@ class PoolMembership final : private PoolWatch::Owner {
   std::uint32_t others() const noexcept { return others_.load(std::memory_order_relaxed); }
   std::uint32_t colleagues() const noexcept { return colleagues_.load(std::memory_order_relaxed); }
   cdmf_status last_end() const noexcept { return last_end_.load(std::memory_order_relaxed); }
-  /// Messages that the pool lost by deaths of consumers since it was made. Looks at every slot after a death.
+  /// Messages that the pool lost by deaths of consumers since it was made, those of members included that are dead now
+  /// and that nobody has settled yet. Looks at every slot after a death. The receiver's, or before there is one.
   std::uint64_t lost() noexcept;
   /// Producer: whether consumers count this member. One whose link has ended stays, so that the pool does; unseen.
   void show(bool visible) noexcept;
