@@ -55,7 +55,10 @@ TEST_F(Doctor, FindsNothingWrongWithAServerThatWaits) {
   }
 }
 
-TEST_F(Doctor, NamesTheConsumerThatTakesNothing) {
+class DoctorOfSegments : public Doctor, public testing::WithParamInterface<bool> {};
+
+TEST_P(DoctorOfSegments, NamesTheConsumerThatTakesNothing) {
+  if (GetParam()) file_ = object_config(folder_);
   // The receiver's output goes into a pipe that nobody reads, the sender's input never ends.
   int output[2];
   pipe_into(output);
@@ -68,6 +71,8 @@ TEST_F(Doctor, NamesTheConsumerThatTakesNothing) {
   EXPECT_TRUE(contains(answer.output, "ring TX to the server")) << answer.output;
   EXPECT_TRUE(contains(answer.output, "pid " + std::to_string(client_->pid()))) << answer.output;
 }
+INSTANTIATE_TEST_SUITE_P(Segments, DoctorOfSegments, testing::Values(false, true),
+                         [](const auto& test) { return test.param ? "posix" : "memfd"; });
 
 TEST_F(Doctor, NoticesThatBothEndsHaveOneCpu) {
   cpu_set_t before;

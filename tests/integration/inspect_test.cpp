@@ -129,6 +129,30 @@ TEST_F(Inspect, SaysThatAServerIsStopped) {
   EXPECT_TRUE(contains(seen.errors, std::to_string(receiver_->pid()) + ", which is stopped")) << seen.errors;
 }
 
+TEST_F(Inspect, SeesAServerOverANamedObjectAlsoWhenItIsStopped) {
+  file_ = object_config(folder_);
+  start();
+  ASSERT_TRUE(looks_until([](const YAML::Node& seen) {
+    return seen["links"].size() == 1 && seen["links"][0]["rings"][0]["total_pops"].as<int>() >= 3;
+  })) << YAML::Dump(last_);
+  EXPECT_EQ(last_["pid"].as<pid_t>(), receiver_->pid());
+  EXPECT_EQ(last_["accepted"].as<int>(), 1);
+  EXPECT_EQ(last_["links"][0]["pid"].as<pid_t>(), sender_->pid());
+  kill(receiver_->pid(), SIGSTOP);
+  EXPECT_TRUE(looks_until([](const YAML::Node& seen) {
+    return contains(seen["detail"].as<std::string>(), "the server is stopped");
+  })) << YAML::Dump(last_);
+  const auto table = run(folder_, {"inspect", endpoint_of(file_)});
+  EXPECT_EQ(table.code, 0) << table.errors;
+  EXPECT_TRUE(contains(table.output, std::to_string(sender_->pid()))) << table.output;
+  kill(receiver_->pid(), SIGCONT);
+  close(input_);
+  input_ = -1;
+  EXPECT_EQ(sender_->wait(), 0) << sender_->errors();
+  EXPECT_EQ(receiver_->wait(), 0) << receiver_->errors();
+  EXPECT_EQ(receiver_->output(), "one\ntwo\nthree\n");
+}
+
 TEST_F(Inspect, SaysWhyItCannotLook) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases{
       {{"inspect", file_}, "ENDPOINT_NOT_FOUND"},

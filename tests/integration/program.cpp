@@ -96,6 +96,14 @@ std::string shipped_config(const TestFolder& folder, const std::string& type) {
   return path;
 }
 
+std::string object_config(const TestFolder& folder, const std::string& options) {
+  static std::atomic<int> count{0};
+  const std::string number = std::to_string(getpid()) + "_" + std::to_string(count++);
+  return folder.write("object_" + number + ".yaml",
+                      "version: 1\ntransports:\n  main:\n    type: shm\n    endpoint: /cdmf_test_object_" + number +
+                          "\n    shm: {" + options + "}\n");
+}
+
 std::string sha256(const std::string& path) {
   const std::string sums = path + ".sha256";
   const int output = open_or_throw(sums, O_WRONLY | O_CREAT | O_TRUNC);

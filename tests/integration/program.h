@@ -33,6 +33,8 @@ class TestFolder {
 /// The shipped configuration, under an endpoint of its own, changed to `type` by `sed` on the word after `type:` alone.
 /// Returns the path of the file.
 std::string shipped_config(const TestFolder& folder, const std::string& type);
+/// A file with a transport of type shm over a named object, at an endpoint of its own. options: more, as "key: value".
+std::string object_config(const TestFolder& folder, const std::string& options = "segment: posix");
 
 /// Digest by sha256sum.
 [[nodiscard]] std::string sha256(const std::string& path);
