@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "wait/full_fence.h"
+
 namespace cdmf::ipc::shm {
 
 void write_notes(std::byte* memory, const Snapshot& seen, cdmf_peer link) noexcept {
@@ -10,7 +12,7 @@ void write_notes(std::byte* memory, const Snapshot& seen, cdmf_peer link) noexce
   // Only this thread writes. A reader takes what it copied between two equal, even numbers; it copies by system calls.
   const std::uint32_t before = notes.sequence.load(std::memory_order_relaxed) & ~1u;
   notes.sequence.store(before + 1, std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_release);  // Between the odd number and what follows.
+  full_fence();  // Between the odd number and what follows.
   notes.endpoint_bytes = sizeof notes.endpoint;
   notes.link_bytes = sizeof notes.link;
   notes.endpoint = seen.endpoint;
@@ -18,7 +20,7 @@ void write_notes(std::byte* memory, const Snapshot& seen, cdmf_peer link) noexce
   notes.endpoint.rings = nullptr;
   const auto found =
       std::find_if(seen.links.begin(), seen.links.end(), [&](const auto& each) { return each.peer == link; });
-  notes.link = found != seen.links.end() ? *found : cdmf_link_report{.struct_size = sizeof(cdmf_link_report)};
+  notes.link = found != seen.links.end() ? *found : cdmf_link_report{};
   notes.sequence.store(before + 2, std::memory_order_release);
 }
 

@@ -177,6 +177,8 @@ TEST(Inspector, SeesALinkOverANamedObjectWithoutAskingAnybody) {
   const cdmf_peer peer = server.next_peer();
   for (int i = 0; i < 5; ++i) ASSERT_EQ(client.send(client.peer, "hello"), CDMF_OK);
   for (int i = 0; i < 5; ++i) EXPECT_EQ(server.next().content, "hello");
+  // The server notes a client after its receiver was told.
+  EXPECT_TRUE(eventually([&] { return look(endpoint).endpoint.accepted == 1; }));
   // By its name alone, and as its file describes it.
   for (const Options& options : {Options{}, kPosix}) {
     seen = look(endpoint, kPatienceMs, options);
@@ -299,7 +301,7 @@ TEST(Inspector, IsNotNoticedByTheEndsOfANamedObject) {
   EXPECT_TRUE(client.take().empty());
   ASSERT_EQ(client.send(client.peer, "still there"), CDMF_OK);
   EXPECT_EQ(server.next().content, "still there");
-  EXPECT_EQ(look(endpoint).endpoint.accepted, 1u);
+  EXPECT_TRUE(eventually([&] { return look(endpoint).endpoint.accepted == 1; }));
 }
 
 TEST(Inspector, ReadsANamedObjectWithAnyBytesInIt) {
