@@ -290,13 +290,13 @@ cdmf_status ObjectRendezvous::publish(ErrorText& error) {
   if (status != CDMF_OK) return status;
   unwatch();
   object_ = std::move(made);
-  write_notes();
   if (!watch_object()) {
     const int problem = errno;
     object_.reset();
     return error.fail(CDMF_RESOURCE_EXHAUSTED, problem, "shm: object ", name_,
                       " cannot be watched; raise fs.inotify.max_user_watches");
   }
+  write_notes();
   return CDMF_OK;
 }
 

@@ -79,8 +79,8 @@ class ObjectRendezvous final : public Rendezvous {
   std::atomic<bool> stops_{false};
   std::atomic<bool> notes_due_{false};
   std::thread thread_;
-  std::uint64_t look_again_at_ = UINT64_MAX;  // The thread's own, with
-  std::uint64_t look_pause_ns_ = 0;           // the pause to the next look; 0: none.
+  std::uint64_t look_again_at_ = 0;  // The thread's own: at once, as a client may ask before it is heard; with
+  std::uint64_t look_pause_ns_ = 0;  // the pause to the next look; 0: none.
 
   std::mutex mutex_;                         // Over the rest: watch() is the receiver's, all else the thread's.
   std::shared_ptr<SharedObject> object_;     // The server's present one; a client's while it has a link.
