@@ -23,7 +23,6 @@ constexpr off_t kPresenceByte = off_t{1} << 40;
 constexpr off_t kFirstLockByte = kPresenceByte + 1;
 // Each turn of a loop means that somebody else came or went meanwhile.
 constexpr int kTurnsMax = 1000;
-constexpr int kClosingTurns = 25;  // Of 1 ms.
 
 std::string path_of(const std::string& name) { return kFolder + name; }
 /// A replacement's name until it takes the place of its predecessor.
@@ -194,19 +193,14 @@ cdmf_status NamedObject::remove_leftover(const std::string& name, const Terms& t
     return error.fail(CDMF_ENDPOINT_IN_USE, 0, "shm: ", path,
                       " is of another program; remove it if nobody needs it, or change 'endpoint'");
   }
-  // The proof: the kernel gives this to nobody while a process that holds the object lives. One that closes lets go of
-  // its objects one after the other, while its peer may know of the end already: it gets a moment.
-  for (int turn = 0; !set_lock(fd.get(), F_WRLCK, kPresenceByte); ++turn) {
+  // The proof: the kernel gives this to nobody while a process that holds the object lives.
+  if (!set_lock(fd.get(), F_WRLCK, kPresenceByte)) {
     if (errno != EAGAIN && errno != EACCES) {
       return error.fail(CDMF_RESOURCE_EXHAUSTED, errno, "shm: ", path, " cannot be locked");
     }
     if (lock_of_another(fd.get(), kPresenceByte) != F_RDLCK) {
       sched_yield();
       return CDMF_OK;  // Somebody else is about to remove it.
-    }
-    if (turn < kClosingTurns) {
-      usleep(1000);
-      continue;
     }
     return error.fail(CDMF_ENDPOINT_IN_USE, 0, "shm: a living process has ", path,
                       "; stop it or change 'endpoint' (`fuser ", path, "` names it)");

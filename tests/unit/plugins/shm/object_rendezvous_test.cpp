@@ -10,7 +10,9 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "driver_under_test.h"
@@ -260,6 +262,27 @@ TEST(ObjectRendezvous, EndMadeByEitherSideMakesRoomForANewLink) {
     const Message told = other.next();
     EXPECT_EQ(told.kind, kDisconnected);
     EXPECT_EQ(told.reason, CDMF_CONNECTION_CLOSED);
+  }
+}
+
+TEST(ObjectRendezvous, SuccessorMayComeAsSoonAsTheClientIsToldOfTheEnd) {
+  for (const testing::Options& options : {kPosix, kSemaphore}) {
+    const std::string endpoint = unique_endpoint();
+    DriverUnderTest client(CDMF_ROLE_CLIENT, endpoint, options);
+    ASSERT_EQ(client.open(), CDMF_OK);
+    auto server = std::make_unique<DriverUnderTest>(CDMF_ROLE_SERVER, endpoint, options);
+    ASSERT_EQ(server->open(), CDMF_OK) << server->error.message;
+    for (int round = 0; round < 20; ++round) {
+      ASSERT_EQ(client.attach(), CDMF_OK) << client.error.message << " in round " << round;
+      (void)client.next_peer();
+      (void)server->next_peer();
+      auto next = std::make_unique<DriverUnderTest>(CDMF_ROLE_SERVER, endpoint, options);
+      std::thread closing([&] { server->close(); });
+      EXPECT_EQ(client.next().kind, kDisconnected);
+      EXPECT_EQ(next->open(), CDMF_OK) << next->error.message << " in round " << round;
+      closing.join();
+      server = std::move(next);
+    }
   }
 }
 
