@@ -3,10 +3,17 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
+#include <chrono>
+#include <filesystem>
 #include <optional>
 
+#include "cli/yaml_word.h"
+#include "ipc/transport_registry.h"
 #include "program.h"
 
 namespace cdmf::ipc::test {
@@ -93,6 +100,57 @@ TEST_F(Doctor, NoticesThatBothEndsHaveOneCpu) {
   const auto answer = examine_until("high latency: FOUND");
   EXPECT_EQ(answer.code, 1) << answer.output << answer.errors;
   EXPECT_TRUE(contains(answer.output, "both ends may only run on CPU")) << answer.output;
+}
+
+/// A process that only receives from a pool, or only sends as fast as it can.
+pid_t start_member(const std::string& endpoint, Role role) {
+  const pid_t member = fork();
+  if (member != 0) return member;
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  RegistryOptions options;
+  options.security = PluginSecurity::WARN;
+  options.log = [](LogLevel, std::string_view) {};
+  TransportRegistry registry(options);
+  auto made = registry.create("shm");
+  TransportConfig config;
+  config.endpoint = endpoint;
+  config.role = role;
+  config.max_message_size = 64;
+  config.connect_timeout = std::chrono::duration_cast<std::chrono::milliseconds>(kWatchdog);
+  config.properties = {{"ring_type", "mpmc"}, {"wait", "yield"}};
+  if (!made.success() || !made.value->init(config).success()) _exit(1);
+  made.value->setViewCallback([](const MessageView&) {});
+  if (!made.value->start().success() || !made.value->connect().success()) _exit(2);
+  MessageView message;
+  const std::array<std::byte, 8> payload{};
+  message.payload = payload;
+  for (;;) {
+    if (role == Role::SERVER) {
+      pause();
+    } else {
+      (void)made.value->send(message, {.timeout = std::chrono::nanoseconds(0)});
+    }
+  }
+}
+
+TEST_F(Doctor, SaysHowOftenMembersOfAPoolLoseToEachOther) {
+  file_ = object_config(folder_, "ring_type: mpmc");
+  const std::string endpoint = cli::value_of(read_file(file_), "endpoint");
+  std::vector<pid_t> members{start_member(endpoint, Role::SERVER)};
+  for (int i = 0; i < 3; ++i) members.push_back(start_member(endpoint, Role::CLIENT));
+  // A figure, or a finding where there are many processors.
+  Finished answer;
+  const auto said = [&] {
+    return contains(answer.output, "per message)") || contains(answer.output, "CAS contention: FOUND");
+  };
+  const auto deadline = std::chrono::steady_clock::now() + kWatchdog;
+  while (!said() && std::chrono::steady_clock::now() < deadline) {
+    answer = run(folder_, {"doctor", file_, "--for", "300ms"});
+  }
+  EXPECT_TRUE(said()) << answer.output << answer.errors;
+  for (const pid_t member : members) kill(member, SIGKILL);
+  for (const pid_t member : members) EXPECT_EQ(waitpid(member, nullptr, 0), member);
+  std::filesystem::remove("/dev/shm" + endpoint + ".pool");
 }
 
 TEST_F(Doctor, ExitsWithTwoWhenItCannotLook) {

@@ -198,7 +198,9 @@ class Doctor {
 
   /// §9.1: check producer count.
   void contention(const Course& it) {
-    if (it.pushes == 0 || it.contentions / it.pushes < kContentions) return;
+    if (it.pushes == 0) return;
+    diagnosis_.contentions = std::max(diagnosis_.contentions, it.contentions / it.pushes);
+    if (it.contentions / it.pushes < kContentions) return;
     find(Symptom::CAS_CONTENTION,
          it.name + ": " + percent(it.contentions / it.pushes) + " attempts made again per message, by " +
              std::to_string(it.last->producers) + " producers",
@@ -261,7 +263,12 @@ std::string diagnosis_text(const std::string& type, const std::string& endpoint,
               finding.change + "\n";
       any = true;
     }
-    if (!any) text += std::string(branch.name) + ": nothing found (" + branch.checked + ")\n";
+    if (any) continue;
+    text += std::string(branch.name) + ": nothing found (" + branch.checked;
+    if (branch.symptom == Symptom::CAS_CONTENTION && diagnosis.contentions > 0) {
+      text += ": " + percent(diagnosis.contentions) + " per message";
+    }
+    text += ")\n";
   }
   return text;
 }

@@ -28,6 +28,7 @@ struct Diagnosis {
   double seconds = 0;
   std::size_t looks = 0;
   std::uint64_t messages = 0;  ///< pushed while looking
+  double contentions = 0;      ///< attempts made again, per message, of the ring that had most
 };
 
 // When a figure is a finding. Between two looks of one ring, over the whole time:

@@ -159,6 +159,15 @@ TEST(Diagnosis, ContentionNamesTheProducers) {
   EXPECT_TRUE(contains(finding.what, "8 producers")) << finding.what;
 }
 
+TEST(Diagnosis, ALittleContentionIsSaidAndNoFinding) {
+  const Diagnosis diagnosis = diagnose(
+      course([](Observation& it, std::uint64_t) { it.rings[0].contentions = it.rings[0].pushes / 50; }), kKnown);
+  EXPECT_TRUE(diagnosis.findings.empty());
+  const std::string text = diagnosis_text("shm", "/x", diagnosis);
+  EXPECT_TRUE(contains(text, "CAS contention: nothing found (producers and repeated attempts: 2% per message)"))
+      << text;
+}
+
 TEST(Diagnosis, ErrorsAndNonsenseWhileLookingAreFound) {
   const Finding refused = only_finding(course([](Observation& it, std::uint64_t look) {
     it.endpoint.refused = it.endpoint.error_count = look;
