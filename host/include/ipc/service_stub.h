@@ -33,7 +33,8 @@ namespace cdmf::ipc {
 
 namespace rpc {
 class StubCore;
-}
+struct Method;
+}  // namespace rpc
 
 /// A call to be answered later, from any thread; then destroyed. Outlives the stub: it then cannot be answered any
 /// more.
@@ -68,7 +69,7 @@ class DeferredCall {
 /// One call, while its handler runs. What its views show is gone afterwards.
 class IncomingCall {
  public:
-  [[nodiscard]] std::string_view method() const noexcept { return request_.subject; }
+  [[nodiscard]] std::string_view method() const noexcept;
   [[nodiscard]] std::span<const std::byte> payload() const noexcept { return request_.payload; }
   [[nodiscard]] std::string_view text() const noexcept { return request_.text(); }
   [[nodiscard]] PeerId peer() const noexcept { return request_.peer; }
@@ -97,15 +98,18 @@ class IncomingCall {
 
  private:
   friend class rpc::StubCore;
-  IncomingCall(rpc::StubCore& core, const MessageView& request, std::uint64_t deadline_ns, bool pooled) noexcept;
+  IncomingCall(rpc::StubCore& core, const rpc::Method& method, const MessageView& request, std::uint64_t deadline_ns,
+               bool pooled) noexcept;
   template <class Answer>
   TransportResult<> answer(Answer&& send);
 
   rpc::StubCore& core_;
+  const rpc::Method& method_;
   const MessageView& request_;
   std::uint64_t deadline_ns_;  // 0: not said.
   bool pooled_;                // The stub may have ended meanwhile.
   bool answered_ = false;      // Or deferred.
+  std::uint8_t number_ = 0;    // Of the method, to be told with the reply.
 };
 
 enum class RunOn { RECEIVER, POOL };

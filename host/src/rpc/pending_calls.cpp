@@ -51,6 +51,7 @@ std::uint64_t PendingCalls::add(Call&& call, std::uint64_t timeout_ns) {
   Slot& slot = slots_[index];
   slot.call.waiter = call.waiter;
   slot.call.started_ns = call.started_ns;
+  slot.call.method = call.method;
   if (call.callback != nullptr) slot.call.callback.swap(call.callback);  // That of a free slot is empty.
   slot.deadline_ns.store(timeout_ns >= kNoDeadline ? kNoDeadline : timeout_ns | kNotBegun, std::memory_order_relaxed);
   std::uint64_t generation = slot.generation.load(std::memory_order_relaxed);
@@ -75,6 +76,7 @@ bool PendingCalls::take(std::uint64_t id, Call& call) {
   }
   call.waiter = slot.call.waiter;
   call.started_ns = slot.call.started_ns;
+  call.method = slot.call.method;
   call.callback = nullptr;
   if (slot.call.callback != nullptr) call.callback.swap(slot.call.callback);
   release(index);

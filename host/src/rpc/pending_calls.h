@@ -19,6 +19,7 @@
 #include <thread>
 
 #include "ipc/call.h"
+#include "rpc/learnt_methods.h"
 
 namespace cdmf::ipc::rpc {
 
@@ -31,7 +32,8 @@ class PendingCalls {
   struct Call {
     Waiter* waiter = nullptr;
     CallCallback callback;
-    std::uint64_t started_ns = 0;  ///< 0: its latency is not measured
+    std::uint64_t started_ns = 0;             ///< 0: its latency is not measured
+    LearntMethods::Method* method = nullptr;  ///< whose number was asked for
   };
   static constexpr std::uint64_t kNoDeadline = ~std::uint64_t{0} >> 1;
   static constexpr std::size_t kCapacityMax = std::size_t{1} << 20;

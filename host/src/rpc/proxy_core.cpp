@@ -42,7 +42,8 @@ ProxyCore::ProxyCore(std::unique_ptr<Transport> owned, Transport& transport, Pro
       default_time_left_(TimeLeft::of(options_.timeout)),
       pid_(getpid()),
       pending_(std::bit_ceil(std::clamp<std::size_t>(options_.max_in_flight, 1, PendingCalls::kCapacityMax)),
-               exclusive_) {}
+               exclusive_),
+      methods_(exclusive_) {}
 
 bool ProxyCore::forked() const noexcept { return getpid() != pid_; }
 
@@ -66,6 +67,7 @@ TransportResult<> ProxyCore::start() {
     return {TransportError::INVALID_CONFIG, "ProxyOptions::max_in_flight is " + std::to_string(options_.max_in_flight) +
                                                 ", and may be 1 to " + std::to_string(PendingCalls::kCapacityMax)};
   }
+  methods_.forget_numbers();  // After a cleanup() the ids of peers begin anew.
   const TransportState state = transport_.getState();
   if (state == TransportState::UNINITIALIZED) {
     return {TransportError::NOT_INITIALIZED, "a proxy is made from a Transport after its init()"};
@@ -120,19 +122,38 @@ CallReply ProxyCore::refusal() const noexcept {
 
 // ---- Sending ----------------------------------------------------------------------------------------------------
 
+/// method       Of message.subject, if it is known.
 /// deadline_ns  0: not computed yet, as a send that finds room needs none.
-TransportResult<> ProxyCore::send(MessageView& message, const CallOptions& options, bool flush,
+TransportResult<> ProxyCore::send(MessageView& message, Method* method, const CallOptions& options, bool flush,
                                   std::uint64_t& deadline_ns, bool inside) {
   const nanoseconds timeout = timeout_of(options);
   message.type = MessageType::REQUEST;
   message.time_left = options.timeout ? TimeLeft::of(timeout) : default_time_left_;
   // Where only this thread can make room, by handling replies, it does not wait in the transport.
   SendOptions how{.timeout = inside || polled_ ? 0ns : timeout, .flush = flush};
-  TransportResult<> sent = transport_.send(message, how);
-  if (sent.error != TransportError::BUFFER_FULL || inside || !polled_) [[likely]]
-    return sent;
-  if (deadline_ns == 0) deadline_ns = later(monotonic_now_ns(), timeout);
-  return send_between_replies(message, how, deadline_ns);
+  const std::string_view name = message.subject;
+  const std::uint8_t flags = message.flags;
+  const Method::Number known = method != nullptr ? method->number() : Method::Number{};
+  if (known.number != 0) [[likely]] {
+    message.subject = {};
+    message.flags = static_cast<std::uint8_t>(flags | known.number << kMethodNumberShift);
+    how.peer = known.peer;
+  } else if (method != nullptr) {
+    message.flags = flags | kTellNumber;
+  }
+  for (;;) {
+    TransportResult<> sent = transport_.send(message, how);
+    if (sent.error == TransportError::BUFFER_FULL && !inside && polled_) [[unlikely]] {
+      if (deadline_ns == 0) deadline_ns = later(monotonic_now_ns(), timeout);
+      sent = send_between_replies(message, how, deadline_ns);
+    }
+    if (sent.error != TransportError::NOT_CONNECTED || how.peer == kNoPeer) [[likely]]
+      return sent;
+    // The link that the number was for is over. There may be another.
+    message.subject = name;
+    message.flags = flags;
+    how.peer = kNoPeer;
+  }
 }
 
 TransportResult<> ProxyCore::send_between_replies(const MessageView& message, SendOptions options,
@@ -159,7 +180,8 @@ CallResult<void> ProxyCore::call(std::string_view method, std::span<const std::b
   Waiter waiter(exclusive_);
   waiter.context = reader.context;
   waiter.read = reader.read;
-  const CallId id = pending_.add({&waiter, {}, start_time()});
+  Method* const known = methods_.find(method);
+  const CallId id = pending_.add({&waiter, {}, start_time(), known});
   if (id == 0) {
     const CallReply refused = refusal();
     count(refused);
@@ -171,7 +193,7 @@ CallResult<void> ProxyCore::call(std::string_view method, std::span<const std::b
   message.payload = request;
   const nanoseconds timeout = timeout_of(options);
   std::uint64_t deadline_ns = polled_ ? 0 : later(monotonic_now_ns(), timeout);
-  const TransportResult<> sent = send(message, options, true, deadline_ns, false);
+  const TransportResult<> sent = send(message, known, options, true, deadline_ns, false);
   Call failed;
   if (!sent && pending_.take(id, failed)) {
     finish(failed, {CallStatus::NOT_SENT, sent.error, 0, sent.error_message, {}});
@@ -239,7 +261,8 @@ void ProxyCore::receive_until(Waiter& waiter, CallId id, nanoseconds timeout, st
 CallId ProxyCore::call_async(std::string_view method, std::span<const std::byte> request, CallCallback&& callback,
                              const CallOptions& options) {
   const Visit visit(*this);
-  Call call{nullptr, std::move(callback), start_time()};
+  Method* const known = methods_.find(method);
+  Call call{nullptr, std::move(callback), start_time(), known};
   if (const auto refused = refuse_at_once(options, false)) {
     finish(call, *refused);
     return 0;
@@ -256,7 +279,7 @@ CallId ProxyCore::call_async(std::string_view method, std::span<const std::byte>
   message.subject = method;
   message.payload = request;
   std::uint64_t deadline_ns = 0;
-  const TransportResult<> sent = send(message, options, options.flush, deadline_ns, visit.nested());
+  const TransportResult<> sent = send(message, known, options, options.flush, deadline_ns, visit.nested());
   if (!sent && pending_.take(id, call)) {
     finish(call, {CallStatus::NOT_SENT, sent.error, 0, sent.error_message, {}});
     if (!visit.nested()) receive_if_nobody_does();
@@ -286,8 +309,9 @@ TransportResult<> ProxyCore::call_one_way(std::string_view method, std::span<con
   message.subject = method;
   message.payload = request;
   std::uint64_t deadline_ns = 0;
-  TransportResult<> sent = stopped_ ? TransportResult<>(TransportError::CONNECTION_CLOSED, "the proxy was stopped")
-                                    : send(message, options, options.flush, deadline_ns, visit.nested());
+  TransportResult<> sent =
+      stopped_ ? TransportResult<>(TransportError::CONNECTION_CLOSED, "the proxy was stopped")
+               : send(message, methods_.find(method), options, options.flush, deadline_ns, visit.nested());
   (sent ? one_way_sent_ : one_way_not_sent_).add(exclusive_);
   if (!sent && !visit.nested()) receive_if_nobody_does();
   return sent;
@@ -335,6 +359,12 @@ TransportResult<> ProxyCore::await(nanoseconds timeout) {
   return waited;
 }
 
+void ProxyCore::learn_number(const Call& call, const MessageView& reply) noexcept {
+  const std::string_view told = reply.subject;
+  if (call.method == nullptr || told.size() != kNumberSubject.size() + 1 || !told.starts_with(kNumberSubject)) return;
+  call.method->learn(reply.peer, static_cast<std::uint8_t>(told.back()));
+}
+
 // Calls end in these two, by the one who took the call.
 
 inline void ProxyCore::finish_with_reply(Call& call, std::span<const std::byte> payload) {
@@ -375,6 +405,8 @@ void ProxyCore::on_message(const MessageView& message) {
   if (message.type == MessageType::RESPONSE || message.type == MessageType::ERROR) {
     Call call;
     if (pending_.take(message.id, call)) [[likely]] {
+      if (!message.subject.empty()) [[unlikely]]
+        learn_number(call, message);
       if (message.type == MessageType::RESPONSE) [[likely]]
         return finish_with_reply(call, message.payload);
       return finish(call, refused(message));
@@ -393,6 +425,7 @@ void ProxyCore::on_message(const MessageView& message) {
 void ProxyCore::on_peer(const PeerEvent& event) {
   const Visit visit(*this);
   if (event.kind != PeerEvent::Kind::DISCONNECTED) return;
+  methods_.forget_numbers();
   const CallReply lost{CallStatus::UNKNOWN, event.reason, 0, "the link ended before the answer came", {}};
   pending_.take_all([&](Call& call) { finish(call, lost); });
   pending_.renew_key();

@@ -54,8 +54,9 @@ class ProxyCore : public std::enable_shared_from_this<ProxyCore> {
   [[nodiscard]] std::optional<CallReply> refuse_at_once(const CallOptions& options, bool waits_inside) const noexcept;
   [[nodiscard]] std::chrono::nanoseconds timeout_of(const CallOptions& options) const noexcept;
   [[nodiscard]] CallReply refusal() const noexcept;
-  TransportResult<> send(MessageView& message, const CallOptions& options, bool flush, std::uint64_t& deadline_ns,
-                         bool inside);
+  using Method = LearntMethods::Method;
+  TransportResult<> send(MessageView& message, Method* method, const CallOptions& options, bool flush,
+                         std::uint64_t& deadline_ns, bool inside);
   TransportResult<> send_between_replies(const MessageView& message, SendOptions options, std::uint64_t deadline_ns);
   void wait_parked(Waiter& waiter, CallId id, std::uint64_t deadline_ns);
   void wait_polling(Waiter& waiter, CallId id, std::chrono::nanoseconds timeout, std::uint64_t deadline_ns);
@@ -66,6 +67,7 @@ class ProxyCore : public std::enable_shared_from_this<ProxyCore> {
 
   void on_message(const MessageView& message);
   void on_peer(const PeerEvent& event);
+  static void learn_number(const Call& call, const MessageView& reply) noexcept;
   void finish_with_reply(Call& call, std::span<const std::byte> payload);
   void finish(Call& call, const CallReply& reply);
   void count(const CallReply& reply) noexcept;
@@ -87,6 +89,7 @@ class ProxyCore : public std::enable_shared_from_this<ProxyCore> {
   const int pid_;
 
   PendingCalls pending_;
+  LearntMethods methods_;
   Turn turn_;
   std::atomic<bool> stopped_{false};
   std::atomic<bool> stop_later_{false};

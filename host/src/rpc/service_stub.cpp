@@ -21,9 +21,11 @@ TransportResult<> answered_before() {
 
 // ---- IncomingCall ---------------------------------------------------------------------------------------------------
 
-IncomingCall::IncomingCall(rpc::StubCore& core, const MessageView& request, std::uint64_t deadline_ns,
-                           bool pooled) noexcept
-    : core_(core), request_(request), deadline_ns_(deadline_ns), pooled_(pooled) {}
+IncomingCall::IncomingCall(rpc::StubCore& core, const rpc::Method& method, const MessageView& request,
+                           std::uint64_t deadline_ns, bool pooled) noexcept
+    : core_(core), method_(method), request_(request), deadline_ns_(deadline_ns), pooled_(pooled) {}
+
+std::string_view IncomingCall::method() const noexcept { return method_.name; }
 
 std::string IncomingCall::identity() const { return core_.identity_of(request_.peer); }
 
@@ -35,7 +37,7 @@ template <class Answer>
 TransportResult<> IncomingCall::answer(Answer&& send) {
   if (answered_) return answered_before();
   answered_ = true;
-  const rpc::StubCore::Caller caller{request_.peer, request_.id, one_way()};
+  const rpc::StubCore::Caller caller{request_.peer, request_.id, one_way(), number_};
   if (!pooled_) return send(caller);
   return core_.answer_elsewhere([&] { return send(caller); });
 }

@@ -32,6 +32,19 @@ void guarded(Body&& body) noexcept {
   }
 }
 
+/// kNumberSubject and a number.
+class NumberText {
+ public:
+  std::string_view text(std::uint8_t number) noexcept {
+    std::copy(kNumberSubject.begin(), kNumberSubject.end(), bytes_);
+    bytes_[kNumberSubject.size()] = static_cast<char>(number);
+    return {bytes_, sizeof bytes_};
+  }
+
+ private:
+  char bytes_[kNumberSubject.size() + 1];
+};
+
 StubCore::Caller caller_of(const MessageView& request) noexcept {
   return {request.peer, request.id, (request.flags & kOneWay) != 0};
 }
@@ -120,21 +133,54 @@ inline Method* StubCore::find(std::string_view name) {
   return last_method_ = &place->second;
 }
 
+/// The method that a request names or numbers. null: there is none.
+inline Method* StubCore::method_of(const MessageView& request) {
+  const auto number = static_cast<std::uint8_t>(request.flags >> kMethodNumberShift);
+  if (!request.subject.empty() || number == 0) return find(request.subject);
+  if (request.hops != 0) return nullptr;  // Its number is not one of this link.
+  Method* const method = by_number_[number];
+  return method != nullptr ? method : find_by_number(number);
+}
+
+/// One that another stub of this process has given.
+[[gnu::noinline]] Method* StubCore::find_by_number(std::uint8_t number) {
+  const std::string_view name = method_of_number(number);
+  return name.empty() ? nullptr : by_number_[number] = find(name);
+}
+
+/// 0: it is called by name.
+[[gnu::noinline]] std::uint8_t StubCore::number_to_tell(Method& method, const MessageView& request) {
+  if (request.subject.empty() || request.hops != 0) return 0;
+  if (method.number == 0) {
+    method.number = number_of_method(method.name);
+    by_number_[method.number] = &method;  // Number 0 is looked for nowhere.
+  }
+  return method.number;
+}
+
+[[gnu::cold]] void StubCore::refuse_unknown_method(const MessageView& request) {
+  if (request.subject == kIntrospect) return introspect(caller_of(request));
+  const int number = request.flags >> kMethodNumberShift;
+  if (request.subject.empty() && number != 0) {
+    (void)refuse(caller_of(request), Refusal::NO_SUCH_METHOD,
+                 "no method has number " + std::to_string(number) +
+                     (request.hops != 0 ? " behind a route; call it by its name" : " here"));
+    return;
+  }
+  std::vector<std::string_view> names{kIntrospect};
+  for (const auto& [name, known] : methods_) names.push_back(name);
+  (void)refuse(caller_of(request), Refusal::NO_SUCH_METHOD,
+               "no method '" + config::printable(request.subject) + "'; " + config::suggestion(request.subject, names));
+}
+
 void StubCore::on_message(const MessageView& message) {
   if (message.type != MessageType::REQUEST) {
     if (options_.on_message != nullptr) guarded([&] { options_.on_message(message); });
     return;
   }
-  Method* const method = find(message.subject);
-  if (method == nullptr) [[unlikely]] {
-    if (message.subject == kIntrospect) return introspect(caller_of(message));
-    std::vector<std::string_view> names{kIntrospect};
-    for (const auto& [name, known] : methods_) names.push_back(name);
-    (void)refuse(
-        caller_of(message), Refusal::NO_SUCH_METHOD,
-        "no method '" + config::printable(message.subject) + "'; " + config::suggestion(message.subject, names));
-    return;
-  }
+  Method* const method = method_of(message);
+  if (method == nullptr) [[unlikely]]
+    return refuse_unknown_method(message);
   if (stopping_.load(kRelaxed)) [[unlikely]] {
     (void)refuse(caller_of(message), Refusal::STOPPING, "the service is stopping");
     return;
@@ -142,7 +188,9 @@ void StubCore::on_message(const MessageView& message) {
   const std::uint64_t deadline_ns = deadline_of(message);
   method->calls.add(true);
   if (method->run_on == RunOn::POOL) return run_on_pool(*method, message, deadline_ns);
-  IncomingCall call(*this, message, deadline_ns, false);
+  IncomingCall call(*this, *method, message, deadline_ns, false);
+  if ((message.flags & kTellNumber) != 0) [[unlikely]]
+    call.number_ = number_to_tell(*method, message);
   run(*method, call);
 }
 
@@ -189,7 +237,7 @@ void StubCore::run_job(WorkerPool::Job& job) {
     (void)answer_elsewhere(
         [&] { return refuse(caller_of(request), Refusal::DEADLINE_PASSED, "its time was up before it began"); });
   } else {
-    IncomingCall call(*this, request, job.deadline_ns, true);
+    IncomingCall call(*this, *job.method, request, job.deadline_ns, true);
     run(*job.method, call);
   }
   deferred_ended();
@@ -238,6 +286,9 @@ TransportResult<> StubCore::reply(const Caller& caller, std::span<const std::byt
   MessageView answer;
   answer.type = MessageType::RESPONSE;
   answer.payload = payload;
+  NumberText number;
+  if (caller.number != 0) [[unlikely]]
+    answer.subject = number.text(caller.number);
   const TransportResult<> sent = send(caller, answer);
   if (sent.error == TransportError::BUFFER_OVERFLOW) [[unlikely]] {
     (void)fail(caller, 0, "the reply has " + std::to_string(payload.size()) + " bytes, more than max_message_size");

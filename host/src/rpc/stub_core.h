@@ -1,6 +1,7 @@
 #pragma once
 // rpc/stub_core.h: what a ServiceStub is inside; outlives one that is destroyed in its own handler, and what is
 // deferred.
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <map>
@@ -11,6 +12,7 @@
 #include "ipc/service_stub.h"
 #include "rpc/count.h"
 #include "rpc/inside.h"
+#include "rpc/method_numbers.h"
 #include "rpc/wire.h"
 #include "rpc/worker_pool.h"
 
@@ -20,8 +22,9 @@ struct Method {
   std::string name;
   ServiceStub::Handler handler;
   RunOn run_on = RunOn::RECEIVER;
-  Count calls;   // By who receives.
-  Count errors;  // By who runs it.
+  std::uint8_t number = 0;  // Of who receives; 0: nobody has asked for it, or there is none left.
+  Count calls;              // By who receives.
+  Count errors;             // By who runs it.
 };
 
 class StubCore : public std::enable_shared_from_this<StubCore> {
@@ -43,6 +46,7 @@ class StubCore : public std::enable_shared_from_this<StubCore> {
     PeerId peer = kNoPeer;
     std::uint64_t id = 0;
     bool one_way = false;
+    std::uint8_t number = 0;  // Of the method, for a caller that asked for it.
   };
   TransportResult<> reply(const Caller& caller, std::span<const std::byte> payload);
   TransportResult<> fail(const Caller& caller, std::uint32_t code, std::string_view text);
@@ -61,6 +65,10 @@ class StubCore : public std::enable_shared_from_this<StubCore> {
   void on_message(const MessageView& message);
   void on_peer(const PeerEvent& event);
   [[nodiscard]] Method* find(std::string_view name);
+  [[nodiscard]] Method* method_of(const MessageView& request);
+  [[nodiscard]] Method* find_by_number(std::uint8_t number);
+  [[nodiscard]] std::uint8_t number_to_tell(Method& method, const MessageView& request);
+  void refuse_unknown_method(const MessageView& request);
   void run(Method& method, IncomingCall& call);
   void run_on_pool(Method& method, const MessageView& request, std::uint64_t deadline_ns);
   void run_job(WorkerPool::Job& job);
@@ -88,6 +96,7 @@ class StubCore : public std::enable_shared_from_this<StubCore> {
 
   // Of who receives.
   Method* last_method_ = nullptr;
+  std::array<Method*, kMethodNumberMax + 1> by_number_{};  // Filled as numbers are told and used.
   std::uint64_t burst_ns_ = 0;  // When the burst came that is being handled; 0: not looked at yet.
   std::atomic<bool> batching_{false};
   std::atomic<bool> receiving_{false};  // Receive::POLL: some thread has the turn.

@@ -1,17 +1,29 @@
 #pragma once
 // rpc/wire.h: how calls lie in messages.
 //
-//   REQUEST   subject: method   id: the call's, 0 one-way   flags: kOneWay or 0   time_left: how long the caller waits
-//   RESPONSE  subject: empty    id: the request's           flags: 0              payload: the reply
-//   ERROR     subject: empty    id: the request's           flags: Refusal        payload: see Refusal
+//   REQUEST   subject: method   id: the call's, 0 one-way   flags: see below   time_left: how long the caller waits
+//   RESPONSE  subject: empty    id: the request's           flags: 0           payload: the reply
+//   ERROR     subject: empty    id: the request's           flags: Refusal     payload: see Refusal
 //
 // A method whose name begins with kReservedPrefix is the stub's own.
+//
+// Methods by number, so that a small request fits one line of memory. A caller that could use a number sets kTellNumber
+// in a request by name; a stub that gives numbers puts kNumberSubject and one byte, 1 to 127, into the subject of that
+// request's RESPONSE. From then on, over this link, a REQUEST with an empty subject and that number in its flags names
+// the same method. Either side may leave it at names: older ones do. A number is for the link it was told over, so a
+// request that has come by a route (hops > 0) is told none, and is refused when it uses one.
 #include <cstdint>
 #include <string_view>
 
 namespace cdmf::ipc::rpc {
 
-inline constexpr std::uint8_t kOneWay = 1;  ///< in the flags of a REQUEST
+// In the flags of a REQUEST.
+inline constexpr std::uint8_t kOneWay = 1;
+inline constexpr std::uint8_t kTellNumber = 2;  ///< with a subject
+inline constexpr unsigned kMethodNumberShift =
+    1;  ///< without a subject: the bits above kOneWay are the method's number
+
+inline constexpr std::string_view kNumberSubject = "cdmf.number=";  ///< in that of a RESPONSE, then the number's byte
 inline constexpr std::string_view kReservedPrefix = "cdmf.";
 inline constexpr std::string_view kIntrospect = "cdmf.introspect";
 

@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "ipc/host.h"
+#include "ipc/service_proxy.h"
+#include "ipc/service_stub.h"
 
 namespace {
 
@@ -34,8 +36,9 @@ struct Operation {
   const char* name;
   std::size_t size;
 };
-constexpr Operation kOperations[] = {
-    {"send_64B", 64}, {"send_1KiB", 1024}, {"send_batch_64B", 64}, {"receive_64B", 64}, {"receive_burst_64B", 64}};
+constexpr Operation kOperations[] = {{"send_64B", 64},      {"send_1KiB", 1024},       {"send_batch_64B", 64},
+                                     {"receive_64B", 64},   {"receive_burst_64B", 64}, {"call_32B", 32},
+                                     {"call_batch_32B", 32}};
 
 template <class T>
 T require(TransportResult<T> result) {
@@ -70,12 +73,37 @@ MEASURED measured_receive(Transport& transport, std::size_t limit) {
     count += got;
   }
 }
+/// Calls, both ends: as one caller after the other would make them, or a burst of them.
+MEASURED measured_call(ServiceProxy& proxy, ServiceStub& stub, PayloadView request, std::size_t at_once) {
+  for (std::size_t done = 0; done < kBurst; done += at_once) {
+    CallOptions options;
+    for (std::size_t i = 0; i < at_once; ++i) {
+      options.flush = i + 1 == at_once;
+      proxy.callAsync(
+          "echo", request, [](const CallReply& reply) { seen += reply.payload.size(); }, options);
+    }
+    for (std::size_t got = 0; got < at_once;) got += stub.poll(at_once);
+    for (std::size_t got = 0; got < at_once;) got += proxy.poll(at_once);
+  }
+}
 /// The same, not counted.
 __attribute__((noinline)) void receive_rest(Transport& transport, std::size_t count) {
   while (count > 0) count -= transport.poll([](const MessageView& message) { seen += message.payload.size(); }, 1);
 }
 __attribute__((noinline)) void send_some(Transport& transport, const MessageView& message) {
   for (std::size_t i = 0; i < kBurst; ++i) require(transport.send(message));
+}
+
+bool run_calls(Transport& server, Transport& client, PayloadView request, std::size_t at_once) {
+  StubOptions options;
+  options.batch_replies = true;
+  ServiceStub stub(server, options);
+  require(stub.on("echo", [](IncomingCall& call) { (void)call.reply(call.payload()); }));
+  require(stub.start());
+  ServiceProxy proxy(client);
+  require(proxy.start());
+  for (int stretch = 0; stretch < kStretches; ++stretch) measured_call(proxy, stub, request, at_once);
+  return proxy.getStats().replies == std::uint64_t{kStretches} * kBurst;
 }
 
 int run(const Preset& preset, const Operation& operation) {
@@ -93,6 +121,9 @@ int run(const Preset& preset, const Operation& operation) {
   const bool batch = std::strstr(operation.name, "batch") != nullptr || std::strstr(operation.name, "burst") != nullptr;
   // The server hears of its client first, which is not what is counted.
   while (server->getPeers().empty()) server->poll([](const MessageView&) {});
+  if (std::strncmp(operation.name, "call", 4) == 0) {
+    return run_calls(*server, *client, std::span<const std::byte>(payload), batch ? kBurst : 1) ? 0 : 1;
+  }
   for (int stretch = 0; stretch < kStretches; ++stretch) {
     if (sends) {
       measured_send(*client, message, !batch);
