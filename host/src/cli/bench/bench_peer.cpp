@@ -19,8 +19,10 @@ class Server {
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  // One round: checks every message, answers it when `echo`, until the CONTROL message that ends the round.
-  void serve(bool echo) {
+  enum class Answers { NONE, EACH, TOGETHER };  // TOGETHER: to what came together.
+
+  // One round: checks and answers every message until the CONTROL message that ends the round.
+  void serve(Answers answers) {
     transport_.setPeerCallback([this](const PeerEvent& event) {
       if (event.kind == PeerEvent::Kind::DISCONNECTED) ended_ = event.reason;
     });
@@ -33,13 +35,16 @@ class Server {
         return;
       }
       if (!expected_.check(message.payload, received)) throw_wrong(received, message.id, "is wrong, with id ");
-      if (echo) answer(message, received);
+      if (answers != Answers::NONE) answer(message, received, answers == Answers::EACH);
       ++received;
     };
     const auto gone = [&] {
       if (ended_) throw_lost_peer(to_string(*ended_));
     };
-    while (!over) receive_some(transport_, handle, gone, echo ? 1 : Transport::kBurstMax);
+    while (!over) {
+      receive_some(transport_, handle, gone, answers == Answers::EACH ? 1 : Transport::kBurstMax);
+      if (answers == Answers::TOGETHER) require(transport_.flush());
+    }
   }
 
   // One round of calls: the same checks and answers, through a stub.
@@ -70,14 +75,14 @@ class Server {
 
  private:
   static void require(const TransportResult<>& result) {
-    if (!result) throw CommandError("cannot serve calls: " + result.text());
+    if (!result) throw CommandError("cannot serve: " + result.text());
   }
 
-  void answer(const MessageView& message, std::uint64_t sequence) {
+  void answer(const MessageView& message, std::uint64_t sequence, bool flush) {
     MessageView view;
     view.id = sequence;
     view.payload = answer_.numbered(sequence);
-    const auto sent = transport_.send(view, SendOptions{.peer = message.peer});
+    const auto sent = transport_.send(view, SendOptions{.peer = message.peer, .flush = flush});
     if (!sent) throw CommandError("cannot answer: " + sent.text());
   }
 
@@ -116,7 +121,9 @@ bool serve_rounds(Transport& transport, ControlChannel& control, std::size_t siz
       if (line == "call") {
         server.serve_calls();
       } else {
-        server.serve(line == "pingpong");
+        server.serve(line == "pingpong"   ? Server::Answers::EACH
+                     : line == "exchange" ? Server::Answers::TOGETHER
+                                          : Server::Answers::NONE);
       }
       control.send_line("done");
     }

@@ -1,7 +1,8 @@
 #pragma once
 // cli/bench/bench_peer.h: the answering side of a benchmark and what both sides agree on.
 //
-// Over the control channel, a line each:  peer "ready" | parent "pingpong", "stream" or "call", peer "serving",
+// Over the control channel, a line each:  peer "ready" | parent "pingpong", "stream", "exchange" or "call", peer
+// "serving",
 // then messages over the transport, the last one of type CONTROL with their number as id (calls: of kEndMethod) | peer
 // "done". Any time, peer: "error …". Between rounds the peer sleeps on the channel, so that the machine's limits are
 // measured undisturbed.

@@ -57,6 +57,28 @@ class Client {
     return static_cast<double>(count) / std::chrono::duration<double>(Clock::now() - begin).count();
   }
 
+  // Messages there and back per second, many under way: what asynchronous calls could be without being calls.
+  double exchange(nanoseconds budget) {
+    begin_round("exchange");
+    std::uint64_t answered = 0;
+    bool wrong = false;
+    const auto take = [&](const MessageView& message) { wrong |= !expected_.check(message.payload, answered++); };
+    const auto gone = [this] {
+      if (ended_) fail(to_string(*ended_));
+    };
+    const auto begin = Clock::now();
+    do {
+      for (std::size_t i = 0; i + 1 < batch(); ++i) send_next(false);
+      send_next(true);
+      while (sequence_ - answered > window() && !wrong) receive_some(transport_, take, gone);
+    } while (Clock::now() - begin < budget && !wrong);
+    while (answered != sequence_ && !wrong) receive_some(transport_, take, gone);
+    if (wrong) throw CommandError("answer " + std::to_string(answered) + " of a stream of them is wrong");
+    const double per_s = static_cast<double>(answered) / std::chrono::duration<double>(Clock::now() - begin).count();
+    end_round();
+    return per_s;
+  }
+
   struct Calls {
     RoundTrips one_at_a_time;
     double pipelined_per_s = 0;
@@ -96,10 +118,12 @@ class Client {
     if (!right) throw CommandError("the reply to call " + std::to_string(sequence) + " is wrong");
   }
 
+  // Of what is sent at once, and of what is under way, where answers come.
+  [[nodiscard]] std::size_t batch() const { return std::clamp<std::size_t>(kBatchBytes / options_.size_bytes, 1, 64); }
+  [[nodiscard]] std::size_t window() const { return std::min<std::size_t>(4 * batch(), 512); }
+
   // Calls per second. Requests are published in batches, as in a stream.
   double call_pipelined(ServiceProxy& proxy, nanoseconds budget) {
-    const std::size_t batch = std::clamp<std::size_t>(kBatchBytes / options_.size_bytes, 1, 64);
-    const std::size_t window = std::min<std::size_t>(4 * batch, 512);
     const std::uint64_t first = sequence_;
     answered_ = first;
     wrong_ = false;
@@ -113,9 +137,9 @@ class Client {
     };
     const auto begin = Clock::now();
     do {
-      for (std::size_t i = 0; i + 1 < batch; ++i) send(false);
+      for (std::size_t i = 0; i + 1 < batch(); ++i) send(false);
       send(true);
-      while (sequence_ - answered_ > window && !wrong_) proxy.poll();
+      while (sequence_ - answered_ > window() && !wrong_) proxy.poll();
     } while (Clock::now() - begin < budget && !wrong_);
     while (answered_ != sequence_ && !wrong_ && !ended_) {
       if (proxy.poll() == 0) static_cast<void>(proxy.await(std::chrono::milliseconds(100)));
@@ -208,7 +232,7 @@ class Client {
 
 // One value per round.
 struct Series {
-  std::vector<double> transport, cache_line, unix_rtt, futex, unix_writes, copy, pingpong, pipelined;
+  std::vector<double> transport, cache_line, unix_rtt, futex, unix_writes, copy, pingpong, pipelined, exchanged;
 };
 
 }  // namespace
@@ -232,11 +256,14 @@ BenchmarkResult run_benchmark(Transport& transport, BenchmarkPeer peer, const Be
     double transported = 0;
     double raw = 0;
     double pipelined = 0;
+    double exchanged = 0;
     if (ping_pong) {
       RoundTrips trips;
       if (options.pattern == Pattern::CALL) {
         raw = client.ping_pong(part(10)).untimed_ns;
-        Client::Calls calls = client.calls(part(20), part(10));
+        exchanged = client.exchange(part(5));
+        Client::Calls calls = client.calls(part(15), part(10));
+        exchanged = mean(exchanged, client.exchange(part(5)));
         raw = mean(raw, client.ping_pong(part(10)).untimed_ns);
         pipelined = calls.pipelined_per_s;
         trips = std::move(calls.one_at_a_time);
@@ -257,6 +284,7 @@ BenchmarkResult run_benchmark(Transport& transport, BenchmarkPeer peer, const Be
     series.transport.push_back(transported);
     series.pingpong.push_back(raw);
     series.pipelined.push_back(pipelined);
+    series.exchanged.push_back(exchanged);
     series.cache_line.push_back(cache_line);
     series.unix_rtt.push_back(unix_rtt);
     series.futex.push_back(futex);
@@ -276,6 +304,8 @@ BenchmarkResult run_benchmark(Transport& transport, BenchmarkPeer peer, const Be
     result.rtt = summarize(*histogram);
     result.pingpong_ns = median(series.pingpong).value_or(0);
     result.calls_per_s = median(series.pipelined).value_or(0);
+    result.exchanges_per_s = median(series.exchanged).value_or(0);
+    result.ratio_to_exchange = spread_of_ratios(series.pipelined, series.exchanged).value_or(Spread{});
     result.ratio_to_pingpong = spread_of_ratios(series.transport, series.pingpong).value_or(Spread{});
     result.ratio_to_limit = spread_of_ratios(series.transport, series.cache_line).value_or(Spread{});
     result.ratio_to_unix = spread_of_ratios(series.transport, series.unix_rtt).value_or(Spread{});

@@ -42,11 +42,13 @@ struct BenchmarkResult {
   double msgs_per_s = 0;
   double bytes_per_s = 0;  ///< one way
   LimitFigures limit;
-  Spread ratio_to_limit;     ///< round trip to the cache line's, or bytes per second to the copy's
-  double pingpong_ns = 0;    ///< CALL: the transport's own round trip, as rtt_ns
-  double calls_per_s = 0;    ///< CALL: asynchronous ones, many in flight
-  Spread ratio_to_pingpong;  ///< CALL: of one call at a time
-  Spread ratio_to_unix;      ///< round trip to the bare Unix socket's, or messages to its writes
+  Spread ratio_to_limit;       ///< round trip to the cache line's, or bytes per second to the copy's
+  double pingpong_ns = 0;      ///< CALL: the transport's own round trip, as rtt_ns
+  double calls_per_s = 0;      ///< CALL: asynchronous ones, many in flight
+  double exchanges_per_s = 0;  ///< CALL: the transport's own messages there and back, as many in flight
+  Spread ratio_to_exchange;    ///< CALL: of calls_per_s
+  Spread ratio_to_pingpong;    ///< CALL: of one call at a time
+  Spread ratio_to_unix;        ///< round trip to the bare Unix socket's, or messages to its writes
 };
 
 /// The answering side, wherever it runs; `control` talks to its serve_rounds().

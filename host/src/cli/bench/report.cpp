@@ -102,7 +102,9 @@ std::string report_json(const BenchmarkReport& report) {
     json += ",\"pingpong_ns\":" + number(result.pingpong_ns, 1) +
             ",\"ratio_to_pingpong\":" + ratio_json(result.ratio_to_pingpong.median) +
             ",\"ratio_to_pingpong_quartiles\":[" + ratio_json(result.ratio_to_pingpong.low) + "," +
-            ratio_json(result.ratio_to_pingpong.high) + "],\"pipelined_calls_per_s\":" + number(result.calls_per_s, 0);
+            ratio_json(result.ratio_to_pingpong.high) + "],\"pipelined_calls_per_s\":" + number(result.calls_per_s, 0) +
+            ",\"pipelined_messages_per_s\":" + number(result.exchanges_per_s, 0) +
+            ",\"ratio_to_pipelined_messages\":" + ratio_json(result.ratio_to_exchange.median);
   }
   json += ",\"msgs_per_s\":" + number(result.msgs_per_s, 0) + ",\"bytes_per_s\":" + number(result.bytes_per_s, 0);
   json += ",\"limit\":{\"cacheline_rtt_ns\":" + number(limit.cache_line_rtt_ns, 1) +
@@ -141,6 +143,8 @@ std::string report_text(const BenchmarkReport& report) {
       rows.push_back({"the transport's own round trip", human_nanoseconds(result.pingpong_ns) + " each"});
       rows.push_back({"ratio to that", ratio_text(result.ratio_to_pingpong)});
       rows.push_back({"asynchronous calls", human_count(result.calls_per_s) + "/s"});
+      rows.push_back({"messages there and back alike", human_count(result.exchanges_per_s) + "/s"});
+      rows.push_back({"ratio to that", ratio_text(result.ratio_to_exchange)});
     }
     rows.push_back({"ratio to a bare cache line", ratio_text(result.ratio_to_limit)});
     rows.push_back({"ratio to a bare Unix socket", ratio_text(result.ratio_to_unix)});
