@@ -85,35 +85,36 @@ class ServiceProxy {
   // ---- Calls that wait ----------------------------------------------------------------------------------------------
 
   /// Sends the request and waits for the end of the call. [any]
-  CallResult<> call(std::string_view method, PayloadView request, CallOptions options = {});
+  CallResult<> call(std::string_view method, PayloadView request, const CallOptions& options = {});
   /// The same with types (ipc/serializer.h). A reply that cannot be read as Reply is an APPLICATION_ERROR with
   /// INVALID_MESSAGE. Reply void: an empty reply. Nothing is allocated when the types allocate nothing.
   template <class Reply, Writable Request>
-  CallResult<Reply> call(std::string_view method, const Request& request, CallOptions options = {});
+  CallResult<Reply> call(std::string_view method, const Request& request, const CallOptions& options = {});
   /// The reply where it lies: read(std::span<const std::byte>) runs before call() returns, perhaps on the I/O thread.
   /// What it throws, callView() throws.
   template <class Read>
-  CallResult<void> callView(std::string_view method, PayloadView request, Read&& read, CallOptions options = {});
+  CallResult<void> callView(std::string_view method, PayloadView request, Read&& read, const CallOptions& options = {});
 
   // ---- Calls that do not --------------------------------------------------------------------------------------------
 
   /// callback  runs exactly once, unless the call has ended before this returns, then on this thread.
   /// returns   for cancel(); 0 when the call has ended already.
   /// Waits for room in the transport as call() does, and not in a callback. [any]
-  CallId callAsync(std::string_view method, PayloadView request, CallCallback callback, CallOptions options = {});
+  CallId callAsync(std::string_view method, PayloadView request, CallCallback callback,
+                   const CallOptions& options = {});
   /// With Receive::POLL somebody must call poll() or call() for the future to become ready.
-  std::future<CallResult<>> callAsync(std::string_view method, PayloadView request, CallOptions options = {});
+  std::future<CallResult<>> callAsync(std::string_view method, PayloadView request, const CallOptions& options = {});
   template <class Reply, Writable Request>
-  std::future<CallResult<Reply>> callAsync(std::string_view method, const Request& request, CallOptions options = {});
+  std::future<CallResult<Reply>> callAsync(std::string_view method, const Request& request,
+                                           const CallOptions& options = {});
   /// Ends an asynchronous call as UNKNOWN, INTERRUPTED, its callback on this thread. False: it had ended. [any]
   bool cancel(CallId id);
 
   /// A request that nobody answers. SUCCESS: sent. Outcomes as Transport::send().
-  TransportResult<> callOneWay(std::string_view method, PayloadView request, CallOptions options = {});
+  TransportResult<> callOneWay(std::string_view method, PayloadView request, const CallOptions& options = {});
   template <Writable Request>
-  requires(!std::is_convertible_v<const Request&, PayloadView>) TransportResult<> callOneWay(std::string_view method,
-                                                                                             const Request& request,
-                                                                                             CallOptions options = {}) {
+  requires(!std::is_convertible_v<const Request&, PayloadView>)
+      TransportResult<> callOneWay(std::string_view method, const Request& request, const CallOptions& options = {}) {
     return with_bytes(request, [&](std::span<const std::byte> bytes) { return callOneWay(method, bytes, options); });
   }
   /// Sends what was asked for with flush = false.
@@ -150,7 +151,7 @@ class ServiceProxy {
 };
 
 template <class Reply, Writable Request>
-CallResult<Reply> ServiceProxy::call(std::string_view method, const Request& request, CallOptions options) {
+CallResult<Reply> ServiceProxy::call(std::string_view method, const Request& request, const CallOptions& options) {
   if constexpr (std::is_void_v<Reply>) {
     const Reader reader{nullptr, [](void*, std::span<const std::byte> payload) { return payload.empty(); }};
     return with_bytes(request, [&](auto bytes) { return call_and_read(method, bytes, reader, options); });
@@ -173,7 +174,7 @@ CallResult<Reply> ServiceProxy::call(std::string_view method, const Request& req
 
 template <class Read>
 CallResult<void> ServiceProxy::callView(std::string_view method, PayloadView request, Read&& read,
-                                        CallOptions options) {
+                                        const CallOptions& options) {
   const Reader reader{&read, [](void* context, std::span<const std::byte> payload) {
                         (*static_cast<std::remove_reference_t<Read>*>(context))(payload);
                         return true;
@@ -183,7 +184,7 @@ CallResult<void> ServiceProxy::callView(std::string_view method, PayloadView req
 
 template <class Reply, Writable Request>
 std::future<CallResult<Reply>> ServiceProxy::callAsync(std::string_view method, const Request& request,
-                                                       CallOptions options) {
+                                                       const CallOptions& options) {
   static_assert(Readable<Reply> && !kIsView<Reply>, "no Serializer reads this reply, or it is a view of what is gone");
   auto promise = std::make_shared<std::promise<CallResult<Reply>>>();
   auto future = promise->get_future();

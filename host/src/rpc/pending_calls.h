@@ -31,7 +31,7 @@ class PendingCalls {
   /// What ends with a call. Either waiter or callback.
   struct Call {
     Waiter* waiter = nullptr;
-    CallCallback callback;
+    CallCallback callback{};
     std::uint64_t started_ns = 0;             ///< 0: its latency is not measured
     LearntMethods::Method* method = nullptr;  ///< whose number was asked for
   };
@@ -45,7 +45,12 @@ class PendingCalls {
   /// Registers a call. returns its id; 0 when all slots are in use or close() was called, and `call` is untouched.
   /// [any]
   /// timeout_ns  Counted from the first take_expired() on: no clock is read for a call that is answered before.
-  [[nodiscard]] std::uint64_t add(Call&& call, std::uint64_t timeout_ns = kNoDeadline);
+  [[nodiscard]] std::uint64_t add(Call&& call, std::uint64_t timeout_ns = kNoDeadline) {
+    return add(call.waiter, call.callback, call.started_ns, call.method, timeout_ns);
+  }
+  /// The same, of what lies in different places: put together first, it would be copied once more.
+  [[nodiscard]] std::uint64_t add(Waiter* waiter, CallCallback& callback, std::uint64_t started_ns,
+                                  LearntMethods::Method* method, std::uint64_t timeout_ns = kNoDeadline);
   /// Ends it, if nobody has: then the caller has `call`, and the slot is free again. [any]
   [[nodiscard]] bool take(std::uint64_t id, Call& call);
   /// Whether this id was given to a call of this link that has ended. Else nobody ever had it. [any]
@@ -84,6 +89,11 @@ class PendingCalls {
   }
   bool exchange_free(std::uint64_t& head, std::uint64_t next, std::memory_order order) noexcept;
   void release(std::uint32_t index) noexcept;
+  /// to  Empty: what a swap or an assignment would put back is left out.
+  static void move_callback(CallCallback& from, CallCallback& to) noexcept {
+    std::destroy_at(&to);
+    std::construct_at(&to, std::move(from));
+  }
 
   const std::size_t capacity_;
   const bool alone_;
@@ -95,6 +105,68 @@ class PendingCalls {
   alignas(64) std::atomic<std::uint64_t> free_;
   std::atomic<std::size_t> returned_after_close_{0};
 };
+
+inline bool PendingCalls::exchange_free(std::uint64_t& head, std::uint64_t next, std::memory_order order) noexcept {
+  if (!alone_) return free_.compare_exchange_weak(head, next, order, std::memory_order_relaxed);
+  free_.store(next, std::memory_order_relaxed);
+  return true;
+}
+
+inline std::uint64_t PendingCalls::add(Waiter* waiter, CallCallback& callback, std::uint64_t started_ns,
+                                       LearntMethods::Method* method, std::uint64_t timeout_ns) {
+  std::uint64_t head = free_.load(std::memory_order_acquire);
+  std::uint32_t index;
+  do {
+    index = static_cast<std::uint32_t>(head);
+    if (index >= kClosed) return 0;
+    // Another thread may take this slot and change `next` meanwhile; the exchange fails then, as the count has changed.
+  } while (!exchange_free(head, changed(head, slots_[index].next.load(std::memory_order_relaxed)),
+                          std::memory_order_acquire));  // RELEASED
+  Slot& slot = slots_[index];
+  slot.call.waiter = waiter;
+  slot.call.started_ns = started_ns;
+  slot.call.method = method;
+  move_callback(callback, slot.call.callback);  // That of a free slot is empty.
+  slot.deadline_ns.store(timeout_ns >= kNoDeadline ? kNoDeadline : timeout_ns | kNotBegun, std::memory_order_relaxed);
+  std::uint64_t generation = slot.generation.load(std::memory_order_relaxed);
+  std::uint64_t id;
+  do {
+    ++generation;
+    id = (generation << bits_ | index) ^ key_.load(std::memory_order_relaxed);
+  } while (id == 0);  // 0 says "not in use".
+  slot.generation.store(generation, std::memory_order_relaxed);
+  slot.id.store(id, std::memory_order_release);  // PUBLISHED
+  return id;
+}
+
+inline bool PendingCalls::take(std::uint64_t id, Call& call) {
+  const auto index = static_cast<std::uint32_t>(id & (capacity_ - 1));
+  Slot& slot = slots_[index];
+  if (id == 0 || slot.id.load(std::memory_order_relaxed) != id) return false;
+  if (alone_) {
+    slot.id.store(0, std::memory_order_relaxed);
+  } else if (!slot.id.compare_exchange_strong(id, 0, std::memory_order_acquire, std::memory_order_relaxed)) {
+    return false;
+  }
+  call.waiter = slot.call.waiter;
+  call.started_ns = slot.call.started_ns;
+  call.method = slot.call.method;
+  call.callback = nullptr;
+  move_callback(slot.call.callback, call.callback);
+  release(index);
+  return true;
+}
+
+inline void PendingCalls::release(std::uint32_t index) noexcept {
+  std::uint64_t head = free_.load(std::memory_order_relaxed);
+  do {
+    if (static_cast<std::uint32_t>(head) == kClosed) {
+      returned_after_close_.fetch_add(1, std::memory_order_release);
+      return;
+    }
+    slots_[index].next.store(static_cast<std::uint32_t>(head), std::memory_order_relaxed);
+  } while (!exchange_free(head, changed(head, index), std::memory_order_release));  // RELEASED
+}
 
 template <class End>
 void PendingCalls::take_expired(std::uint64_t now_ns, End&& end) {

@@ -88,21 +88,20 @@ nanoseconds ProxyCore::timeout_of(const CallOptions& options) const noexcept {
   return options.timeout.value_or(options_.timeout);
 }
 
-/// What is wrong with the call whatever the transport does.
-inline std::optional<CallReply> ProxyCore::refuse_at_once(const CallOptions& options,
-                                                          bool waits_inside) const noexcept {
-  CallReply refused{CallStatus::NOT_SENT, TransportError::SUCCESS, 0, {}, {}};
-  if (waits_inside) [[unlikely]] {
-    refused.error = TransportError::UNSUPPORTED;
-    refused.text = "a call that waits, in a callback of the same proxy, would wait for itself; use callAsync";
-    return refused;
+/// Whether it makes sense, whatever the transport does.
+inline bool ProxyCore::allowed(const CallOptions& options, bool waits_inside) noexcept {
+  return !waits_inside && (!options.timeout || *options.timeout > 0ns);
+}
+
+[[gnu::cold]] CallReply ProxyCore::not_allowed(bool waits_inside) noexcept {
+  if (waits_inside) {
+    return {CallStatus::NOT_SENT,
+            TransportError::UNSUPPORTED,
+            0,
+            "a call that waits, in a callback of the same proxy, would wait for itself; use callAsync",
+            {}};
   }
-  if (options.timeout && *options.timeout <= 0ns) [[unlikely]] {
-    refused.error = TransportError::INVALID_ARGUMENT;
-    refused.text = "the time-out of a call must be more than 0";
-    return refused;
-  }
-  return std::nullopt;
+  return {CallStatus::NOT_SENT, TransportError::INVALID_ARGUMENT, 0, "the time-out of a call must be more than 0", {}};
 }
 
 /// 0: not measured. The clock costs as much as a tenth of a call over shared memory.
@@ -141,18 +140,20 @@ TransportResult<> ProxyCore::send(MessageView& message, Method* method, const Ca
   } else if (method != nullptr) {
     message.flags = flags | kTellNumber;
   }
+  TransportResult<> sent = transport_.send(message, how);
+  if (sent) [[likely]]
+    return sent;
   for (;;) {
-    TransportResult<> sent = transport_.send(message, how);
-    if (sent.error == TransportError::BUFFER_FULL && !inside && polled_) [[unlikely]] {
+    if (sent.error == TransportError::BUFFER_FULL && !inside && polled_) {
       if (deadline_ns == 0) deadline_ns = later(monotonic_now_ns(), timeout);
       sent = send_between_replies(message, how, deadline_ns);
     }
-    if (sent.error != TransportError::NOT_CONNECTED || how.peer == kNoPeer) [[likely]]
-      return sent;
+    if (sent.error != TransportError::NOT_CONNECTED || how.peer == kNoPeer) return sent;
     // The link that the number was for is over. There may be another.
     message.subject = name;
     message.flags = flags;
     how.peer = kNoPeer;
+    sent = transport_.send(message, how);
   }
 }
 
@@ -173,15 +174,17 @@ TransportResult<> ProxyCore::send_between_replies(const MessageView& message, Se
 CallResult<void> ProxyCore::call(std::string_view method, std::span<const std::byte> request,
                                  ServiceProxy::Reader reader, const CallOptions& options) {
   const Visit visit(*this);
-  if (const auto refused = refuse_at_once(options, visit.nested())) {
-    count(*refused);
-    return CallResult<void>(*refused);
+  if (!allowed(options, visit.nested())) [[unlikely]] {
+    const CallReply refused = not_allowed(visit.nested());
+    count(refused);
+    return CallResult<void>(refused);
   }
   Waiter waiter(exclusive_);
   waiter.context = reader.context;
   waiter.read = reader.read;
   Method* const known = methods_.find(method);
-  const CallId id = pending_.add({&waiter, {}, start_time(), known});
+  CallCallback none;
+  const CallId id = pending_.add(&waiter, none, start_time(), known);
   if (id == 0) {
     const CallReply refused = refusal();
     count(refused);
@@ -261,15 +264,14 @@ void ProxyCore::receive_until(Waiter& waiter, CallId id, nanoseconds timeout, st
 CallId ProxyCore::call_async(std::string_view method, std::span<const std::byte> request, CallCallback&& callback,
                              const CallOptions& options) {
   const Visit visit(*this);
-  Method* const known = methods_.find(method);
-  Call call{nullptr, std::move(callback), start_time(), known};
-  if (const auto refused = refuse_at_once(options, false)) {
-    finish(call, *refused);
+  if (!allowed(options, false)) [[unlikely]] {
+    finish(callback, not_allowed(false));
     return 0;
   }
-  const CallId id = pending_.add(std::move(call), count_of(timeout_of(options)));
-  if (id == 0) {
-    finish(call, refusal());
+  Method* const known = methods_.find(method);
+  const CallId id = pending_.add(nullptr, callback, start_time(), known, count_of(timeout_of(options)));
+  if (id == 0) [[unlikely]] {
+    finish(callback, refusal());
     return 0;
   }
   if (!async_used_.load(kRelaxed)) async_used_.store(true, kRelaxed);
@@ -280,12 +282,13 @@ CallId ProxyCore::call_async(std::string_view method, std::span<const std::byte>
   message.payload = request;
   std::uint64_t deadline_ns = 0;
   const TransportResult<> sent = send(message, known, options, options.flush, deadline_ns, visit.nested());
-  if (!sent && pending_.take(id, call)) {
-    finish(call, {CallStatus::NOT_SENT, sent.error, 0, sent.error_message, {}});
-    if (!visit.nested()) receive_if_nobody_does();
-    return 0;
-  }
-  return id;
+  if (sent) [[likely]]
+    return id;
+  Call failed;
+  if (!pending_.take(id, failed)) return id;
+  finish(failed, {CallStatus::NOT_SENT, sent.error, 0, sent.error_message, {}});
+  if (!visit.nested()) receive_if_nobody_does();
+  return 0;
 }
 
 bool ProxyCore::cancel(CallId id) {
@@ -300,9 +303,10 @@ bool ProxyCore::cancel(CallId id) {
 TransportResult<> ProxyCore::call_one_way(std::string_view method, std::span<const std::byte> request,
                                           const CallOptions& options) {
   const Visit visit(*this);
-  if (const auto refused = refuse_at_once(options, false)) {
+  if (!allowed(options, false)) [[unlikely]] {
     one_way_not_sent_.add(exclusive_);
-    return {refused->error, std::string(refused->text)};
+    const CallReply refused = not_allowed(false);
+    return {refused.error, std::string(refused.text)};
   }
   MessageView message;
   message.flags = kOneWay;
@@ -376,29 +380,34 @@ inline void ProxyCore::finish_with_reply(Call& call, std::span<const std::byte> 
       waiter->thrown = std::current_exception();
     }
   }
-  if (call.started_ns != 0) latencies_.record(monotonic_now_ns() - call.started_ns);
-  if (waiter == nullptr) return finish(call, {CallStatus::REPLY, TransportError::SUCCESS, 0, {}, payload});
+  if (call.started_ns != 0) [[unlikely]]
+    latencies_.record(monotonic_now_ns() - call.started_ns);
   replies_.add(exclusive_);
+  if (waiter == nullptr) return run(call.callback, {CallStatus::REPLY, TransportError::SUCCESS, 0, {}, payload});
   waiter->result.status = CallStatus::REPLY;
   waiter->end();
 }
 
-void ProxyCore::finish(Call& call, const CallReply& reply) {
+inline void ProxyCore::run(CallCallback& callback, const CallReply& reply) noexcept try {
+  if (callback != nullptr) callback(reply);
+} catch (...) {
+  callback_errors_.add(exclusive_);
+}
+
+void ProxyCore::finish(CallCallback& callback, const CallReply& reply) {
   count(reply);
-  if (call.waiter != nullptr) {
-    CallResult<void>& result = call.waiter->result;
-    result.status = reply.status;
-    result.error = reply.error;
-    result.code = reply.code;
-    result.error_message = reply.text;
-    return call.waiter->end();
-  }
-  if (call.callback == nullptr) return;
-  try {
-    call.callback(reply);
-  } catch (...) {
-    callback_errors_.add(exclusive_);
-  }
+  run(callback, reply);
+}
+
+void ProxyCore::finish(Call& call, const CallReply& reply) {
+  if (call.waiter == nullptr) return finish(call.callback, reply);
+  count(reply);
+  CallResult<void>& result = call.waiter->result;
+  result.status = reply.status;
+  result.error = reply.error;
+  result.code = reply.code;
+  result.error_message = reply.text;
+  call.waiter->end();
 }
 
 void ProxyCore::on_message(const MessageView& message) {

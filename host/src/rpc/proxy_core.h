@@ -51,7 +51,8 @@ class ProxyCore : public std::enable_shared_from_this<ProxyCore> {
  private:
   using Call = PendingCalls::Call;
 
-  [[nodiscard]] std::optional<CallReply> refuse_at_once(const CallOptions& options, bool waits_inside) const noexcept;
+  [[nodiscard]] static bool allowed(const CallOptions& options, bool waits_inside) noexcept;
+  [[nodiscard]] static CallReply not_allowed(bool waits_inside) noexcept;
   [[nodiscard]] std::chrono::nanoseconds timeout_of(const CallOptions& options) const noexcept;
   [[nodiscard]] CallReply refusal() const noexcept;
   using Method = LearntMethods::Method;
@@ -70,6 +71,8 @@ class ProxyCore : public std::enable_shared_from_this<ProxyCore> {
   static void learn_number(const Call& call, const MessageView& reply) noexcept;
   void finish_with_reply(Call& call, std::span<const std::byte> payload);
   void finish(Call& call, const CallReply& reply);
+  void finish(CallCallback& callback, const CallReply& reply);
+  void run(CallCallback& callback, const CallReply& reply) noexcept;
   void count(const CallReply& reply) noexcept;
   void expire(std::uint64_t now_ns);
   void expire_if_due();

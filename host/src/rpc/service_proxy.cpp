@@ -53,7 +53,7 @@ ServiceProxy::~ServiceProxy() {
 
 TransportResult<> ServiceProxy::start() { return Kept(core_)->start(); }
 
-CallResult<> ServiceProxy::call(std::string_view method, PayloadView request, CallOptions options) {
+CallResult<> ServiceProxy::call(std::string_view method, PayloadView request, const CallOptions& options) {
   std::vector<std::byte> reply;
   CallResult<void> end = callView(
       method, request, [&](std::span<const std::byte> payload) { reply.assign(payload.begin(), payload.end()); },
@@ -75,17 +75,18 @@ CallReply ServiceProxy::malformed(std::span<const std::byte>) noexcept {
 }
 
 CallId ServiceProxy::callAsync(std::string_view method, PayloadView request, CallCallback callback,
-                               CallOptions options) {
+                               const CallOptions& options) {
   return Kept(core_)->call_async(method, request.bytes(), std::move(callback), options);
 }
 
-std::future<CallResult<>> ServiceProxy::callAsync(std::string_view method, PayloadView request, CallOptions options) {
+std::future<CallResult<>> ServiceProxy::callAsync(std::string_view method, PayloadView request,
+                                                  const CallOptions& options) {
   return callAsync<std::vector<std::byte>>(method, request.bytes(), options);
 }
 
 bool ServiceProxy::cancel(CallId id) { return Kept(core_)->cancel(id); }
 
-TransportResult<> ServiceProxy::callOneWay(std::string_view method, PayloadView request, CallOptions options) {
+TransportResult<> ServiceProxy::callOneWay(std::string_view method, PayloadView request, const CallOptions& options) {
   return Kept(core_)->call_one_way(method, request.bytes(), options);
 }
 

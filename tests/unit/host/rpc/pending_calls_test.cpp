@@ -9,7 +9,7 @@
 namespace cdmf::ipc::rpc {
 namespace {
 
-PendingCalls::Call with_callback(CallCallback callback) { return {nullptr, std::move(callback), 0}; }
+PendingCalls::Call with_callback(CallCallback callback) { return {nullptr, std::move(callback)}; }
 
 TEST(PendingCalls, ACallIsTakenOnceByItsId) {
   PendingCalls calls(4);
