@@ -151,7 +151,7 @@ TransportResult<> ProxyCore::send(MessageView& message, Method* method, const Ca
     if (sent.error != TransportError::NOT_CONNECTED || how.peer == kNoPeer) return sent;
     // The link that the number was for is over. There may be another.
     message.subject = name;
-    message.flags = flags;
+    message.flags = flags | kTellNumber;
     how.peer = kNoPeer;
     sent = transport_.send(message, how);
   }
