@@ -128,6 +128,7 @@ std::size_t ShmDriver::receive_from(Link& link, cdmf_view* views, std::size_t ca
   std::size_t count = 0;
   std::size_t records = 0;  // Taken from the ring, discarded ones included: those use up the link's turn as well.
   for (; records < capacity && consumer.receive(record); ++records) {
+    if (records != 0) consumer.fetch_ahead(record);
     if (is_sound(link, record, record.payload)) [[likely]] {
       fill_view(link, record, record.payload, views[count++]);
     } else {

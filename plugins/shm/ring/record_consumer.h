@@ -45,6 +45,9 @@ class RecordConsumer {
   /// The same for one record; false: none, or a fault.
   [[nodiscard]] bool receive(RecordView& view) noexcept;
 
+  /// After a receive() that was not the first in a row: asks for the lines of records that may follow.
+  void fetch_ahead(const RecordView& view) const noexcept { fetch_ahead(view.end - view.begin); }
+
   /// Whether receive_burst() would look at something new (a record, padding, or a fault): what a sleeper checks last.
   [[nodiscard]] bool has_input() const noexcept;
 
@@ -167,7 +170,7 @@ inline void RecordConsumer::advance(std::uint64_t bytes) noexcept {
 inline std::size_t RecordConsumer::receive_burst(std::span<RecordView> views) noexcept {
   std::size_t count = 0;
   while (count < views.size() && receive(views[count])) {
-    if (count != 0) fetch_ahead(views[count].end - views[count].begin);  // A lone message is followed by nothing.
+    if (count != 0) fetch_ahead(views[count]);  // A lone message is followed by nothing.
     ++count;
   }
   return count;
