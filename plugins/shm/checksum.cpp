@@ -104,8 +104,12 @@ std::uint32_t crc32_ieee(const void* data, std::size_t size_bytes) noexcept {
     return short_crc32(static_cast<const std::byte*>(data), size_bytes);
   }
 #endif
+  return crc32_ieee_after(0, data, size_bytes);
+}
+
+std::uint32_t crc32_ieee_after(std::uint32_t before, const void* data, std::size_t size_bytes) noexcept {
   // ISA-L takes no const, and writes nothing.
-  return crc32_gzip_refl(0, static_cast<const unsigned char*>(data), size_bytes);
+  return crc32_gzip_refl(before, static_cast<const unsigned char*>(data), size_bytes);
 }
 
 }  // namespace cdmf::ipc::shm
