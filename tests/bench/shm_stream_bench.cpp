@@ -4,6 +4,8 @@
 //   transport/<options>   messages per second; the ratio is to the bare ring
 //   send/…, receive/…     nanoseconds a message of one side: both ends on one thread, a ring that stays in its cache.
 //                         The slower side is the one to work on.
+//   pool/<p>p<c>c         messages per second through `ring_type: mpmc`, all producers together
+//   pool/ping_pong        nanoseconds there and back through two pools, which have no way back of their own
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -216,6 +218,94 @@ Measured alone(const CpuPair& cpus, const std::string& options, bool sending) {
   });
 }
 
+std::string pool_yaml() {
+  std::string text = yaml("ring_type: mpmc, wait: adaptive", std::uint64_t{4096} * 512);
+  return text.replace(text.find("4KiB"), 4, "64");
+}
+
+/// Messages per second through a pool: what all consumers together take from all producers.
+Measured pool_stream(const CpuPair& cpus, std::size_t producers, std::size_t consumers) {
+  const SharedMemory memory(4096);
+  const auto taken = [&](std::size_t consumer) -> std::atomic<std::uint64_t>& {
+    return *reinterpret_cast<std::atomic<std::uint64_t>*>(memory.bytes() + 128 * consumer);
+  };
+  const auto all_taken = [&] {
+    std::uint64_t sum = 0;
+    for (std::size_t i = 0; i < consumers; ++i) sum += taken(i).load(std::memory_order_relaxed);
+    return sum;
+  };
+  const std::string text = pool_yaml();
+  std::vector<std::function<void(const std::function<void()>&)>> others;
+  for (std::size_t i = 0; i < consumers; ++i) {
+    others.emplace_back([&, i](const std::function<void()>& ready) {
+      cli::pin_to_cpu(cpus.second);
+      Side side(text, Role::SERVER);
+      ready();
+      for (std::uint64_t count = 0;;) {
+        const std::size_t got = side.poll([](const MessageView& message) { (void)Side::check(message); });
+        if (got == 0) (void)side.transport().await(std::chrono::seconds(1));
+        taken(i).store(count += got, std::memory_order_relaxed);
+      }
+    });
+  }
+  for (std::size_t i = 1; i < producers; ++i) {
+    others.emplace_back([&](const std::function<void()>& ready) {
+      cli::pin_to_cpu(cpus.first);
+      Side side(text, Role::CLIENT);
+      ready();
+      for (std::uint64_t number = 0;; ++number) side.send(number, number % kBatch == 0);
+    });
+  }
+  return measure_beside(others, cpus, [&] {
+    Side side(text, Role::CLIENT);
+    std::uint64_t number = 0;
+    const auto send_for = [&](std::chrono::nanoseconds budget) {
+      const auto begin = Clock::now();
+      do {
+        for (int i = 0; i < kBatch; ++i) side.send(number++, i + 1 == kBatch);
+      } while (Clock::now() - begin < budget);
+    };
+    send_for(kBudget / 3);
+    const std::uint64_t before = all_taken();
+    const auto begin = Clock::now();
+    send_for(4 * kBudget);
+    const std::uint64_t after = all_taken();
+    return Measured{static_cast<double>(after - before) / std::chrono::duration<double>(Clock::now() - begin).count()};
+  });
+}
+
+Measured pool_round_trip(const CpuPair& cpus) {
+  const std::string there = pool_yaml();
+  const std::string back = pool_yaml();
+  const auto next = [](Side& side) {
+    std::uint64_t number = 0;
+    while (side.transport().poll([&](const MessageView& message) { number = Side::check(message); }, 1) == 0) {
+    }
+    return number;
+  };
+  const auto echo = [&](const std::function<void()>& ready) {
+    Side in(there, Role::SERVER);
+    ready();
+    // The way back has its consumer when the first message comes.
+    const std::uint64_t first = next(in);
+    Side out(back, Role::CLIENT);
+    out.send(first, true);
+    for (;;) out.send(next(in), true);
+  };
+  return measure_beside({echo}, cpus, [&] {
+    Side in(back, Role::SERVER);
+    Side out(there, Role::CLIENT);
+    std::uint64_t number = 0;
+    const auto trip = [&] {
+      out.send(++number, true);
+      if (next(in) != number) throw std::runtime_error("another message came back");
+    };
+    trip();
+    const auto trips = cli::measure_round_trips(trip, kBudget, 64);
+    return Measured{trips.untimed_ns, cli::summarize(trips.timed)};
+  });
+}
+
 void add_subjects(Rounds& rounds, const CpuPair& cpus) {
   const std::pair<const char*, const char*> kinds[] = {
       {"plain", "wait: adaptive, checksum: none, timestamp: off"},
@@ -230,6 +320,12 @@ void add_subjects(Rounds& rounds, const CpuPair& cpus) {
     rounds.add({std::string("send/") + name, Unit::round_trip_ns, [=] { return alone(cpus, text, true); }});
     rounds.add({std::string("receive/") + name, Unit::round_trip_ns, [=] { return alone(cpus, text, false); }});
   }
+  for (const std::size_t members : {1, 2}) {
+    const std::string count = std::to_string(members);
+    rounds.add({"pool/" + count + "p" + count + "c", Unit::messages_per_second,
+                [=] { return pool_stream(cpus, members, members); }});
+  }
+  rounds.add({"pool/ping_pong", Unit::round_trip_ns, [=] { return pool_round_trip(cpus); }});
 }
 
 }  // namespace
