@@ -215,6 +215,27 @@ TEST(ShmDriver, PutCopiesPiecesOfEverySizeAndNothingBesideThem) {
   }
 }
 
+TEST(ShmDriver, ALargePutIsSummedInPiecesAndArrivesWhole) {
+  Pair pair(testing::Options{{"checksum", "crc32"}}, 100'000);
+  const auto* extension =
+      static_cast<const cdmf_put*>(pair.client->get_extension(pair.client.self(), CDMF_PUT_EXTENSION));
+  ASSERT_NE(extension, nullptr);
+  for (const std::size_t body : {16 * 1024 - 17, 16 * 1024 - 16, 16 * 1024, 16 * 1024 + 1, 48 * 1024, 99'999}) {
+    for (const std::string tail : {"", "the tail"}) {
+      std::string content(body, '?');
+      for (std::size_t i = 0; i < body; ++i) content[i] = static_cast<char>('a' + i * 7 % 26);
+      cdmf_pieces frame{};
+      std::memcpy(frame.head, "the head has 16.", 16);
+      frame.body = content.data();
+      frame.body_size = body;
+      frame.tail = tail.data();
+      frame.tail_size = tail.size();
+      ASSERT_EQ(extension->put(pair.client.self(), pair.to_server, &frame, 1), CDMF_OK);
+      ASSERT_TRUE(pair.server.next().content == "the head has 16." + content + tail) << body << " bytes";
+    }
+  }
+}
+
 TEST(ShmDriver, ALoanAndAPutInTurnBothArrive) {
   Pair pair;
   const auto* extension =
