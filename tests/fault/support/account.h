@@ -50,13 +50,18 @@ struct Content {
 
 /// The first thing that is wrong, for all processes of a test: part of what they share.
 struct Complaint {
-  std::atomic<bool> is_there{false};
+  std::atomic<bool> is_there{false};  // Then the text is, too.
   char text[400] = {};
 
   /// Only the first is kept.
   void set(const std::string& what) {
-    if (!is_there.exchange(true)) std::snprintf(text, sizeof text, "%s", what.c_str());
+    if (is_taken_.exchange(true)) return;
+    std::snprintf(text, sizeof text, "%s", what.c_str());
+    is_there.store(true, std::memory_order_release);
   }
+
+ private:
+  std::atomic<bool> is_taken_{false};
 };
 
 /// A T that this process and its children share; nullptr: no memory. Pages come as they are touched.
