@@ -51,7 +51,8 @@ constexpr auto kWatchdog = 60s;
 
 /// What all processes see.
 struct Board {
-  std::atomic<bool> finish{false};
+  std::atomic<bool> finish{false};  // Producers end, and ...
+  std::atomic<bool> drain{false};   // ... when all of them have, consumers do: a late one would find nobody.
   std::atomic<bool> survivor_ready{false};
   std::atomic<bool> survivor_done{false};
   std::atomic<std::uint64_t> received{0};
@@ -180,7 +181,7 @@ void linger(std::minstd_rand& random) {
   if (auto done = transport->connect(); !done.success()) wrong("a consumer cannot join: " + done.error_message);
   const Footprint before = Footprint::now();
   if (survivor) g_board->survivor_ready = true;
-  while (!g_board->finish || links != 0) {
+  while (!g_board->drain || links != 0) {
     std::this_thread::sleep_for(2ms);
     give_back();
   }
@@ -222,8 +223,9 @@ class Storm {
       if (!strike()) return false;
     }
     g_board->finish = true;
-    for (pid_t& pid : pids_) {
-      if (!reap(pid)) return false;
+    for (std::uint32_t slot = 0; slot < kProducers + kConsumers; ++slot) {
+      if (slot == kProducers) g_board->drain = true;
+      if (!reap(pids_[slot])) return false;
     }
     if (!wait_for("the survivor has read everything", [] { return g_board->survivor_done.load(); })) return false;
     if (!reap(survivor_)) return false;
