@@ -31,6 +31,7 @@ constexpr std::uint64_t kNoticePauseNs = 10'000'000;
 constexpr std::uint64_t kWasteShare = 20;
 constexpr std::uint64_t kWasteBurstNs = 1'000'000'000;
 constexpr std::uint64_t kWastePauseMaxNs = 1'000'000'000;  // However much one client has cost.
+constexpr std::uint64_t kBrokenLinkCostNs = 1'000'000;     // Of one whose peer broke the rules: it will be back.
 constexpr std::uint64_t kConnectCostNs = 30'000;  // Of one that says nothing: accepted, watched, logged, closed.
 
 /// Links of this thread have a socket.
@@ -342,7 +343,8 @@ void ControlThread::drop_client(std::uint64_t key) {
 }
 
 /// Time went into a client that came to nothing. When that becomes too much, accepting pauses: a flood of such would
-/// otherwise take a whole processor from the application. Clients that become links are never charged.
+/// otherwise take a whole processor from the application. Clients that become links are not
+/// charged, unless their peer broke the rules.
 void ControlThread::waste(std::uint64_t cost_ns) {
   const std::uint64_t now = monotonic_now_ns();
   wasted_until_ = std::max(wasted_until_, now > kWasteBurstNs ? now - kWasteBurstNs : 0) + cost_ns * kWasteShare;
@@ -426,6 +428,7 @@ void ControlThread::look_at_link(std::uint64_t key) {
       host_.log(CDMF_LOG_DEBUG, "shm: link ", link->id(), " ended, reason ", reason);
     }
   }
+  if (link->ended() == CDMF_PROTOCOL_ERROR) waste(kBrokenLinkCostNs);
   link->hang_up(reason);
   owner_.kick(link->id());
 }

@@ -98,15 +98,17 @@ class Link {
 
   std::optional<RecordConsumer> consumer;
   RecordPace pace;
-  std::atomic<bool> parked{false};  // See polled_links.h, as for
-  std::uint32_t empty_polls = 0;    // in a row, while hot. Observers read the first.
-  bool plain = false;               // Announced, trusted, and not ending: nothing to look at but the ring.
-  bool announced = false;           // PEER_CONNECTED was received.
-  bool finished = false;            // PEER_DISCONNECTED was.
-  bool in_burst = false;            // Has records in the current burst, up to
-  std::uint64_t burst_end = 0;      // this position.
-  bool ending = false;              // Its end was seen: what the ring still has comes first,
-  std::uint64_t drain_left = 0;     // up to so many bytes, so that a peer that does not stop has an end.
+  std::atomic<bool> parked{false};       // See polled_links.h, as for
+  std::uint32_t empty_polls = 0;         // in a row, while hot. Observers read the first.
+  bool plain = false;                    // Announced, trusted, and not ending: nothing to look at but the ring.
+  bool announced = false;                // PEER_CONNECTED was received.
+  bool finished = false;                 // PEER_DISCONNECTED was.
+  bool in_burst = false;                 // Has records in the current burst, up to
+  std::uint64_t burst_end = 0;           // this position.
+  bool ending = false;                   // Its end was seen: what the ring still has comes first,
+  std::uint64_t drain_left = 0;          // up to so many bytes, so that a peer that does not stop has an end.
+  std::uint64_t last_discarded_end = 0;  // Where the last record ended whose checksum did not match,
+  std::uint32_t distrust = 0;            // and how many more of those there were of late than others: at least so many.
   // Records whose checksum did not match; observers read it too.
   std::atomic<std::uint64_t> discarded{0};
 

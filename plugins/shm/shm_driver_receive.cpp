@@ -14,6 +14,7 @@ namespace {
 constexpr unsigned kLooks = 16;
 constexpr std::size_t kQuotaMin = 4;              // Views per link and burst, however many links there are.
 constexpr std::size_t kCopiesBytes = 256 * 1024;  // Room for copies per burst, beside one largest frame.
+constexpr std::uint32_t kDistrustMax = 64;        // See distrusted().
 constexpr std::uint64_t kDiscardLogNs = 1'000'000'000;
 
 constexpr std::size_t aligned(std::size_t size) noexcept {
@@ -23,6 +24,16 @@ constexpr std::size_t aligned(std::size_t size) noexcept {
 /// Lets a stream get some lines ahead (ring/record_pace.h). Some microseconds.
 [[gnu::noinline]] void rest() noexcept {
   for (unsigned pause = 0; pause < RecordPace::kRestPauses; ++pause) cpu_relax();
+}
+
+/// Whether most of what a peer sends does not match its checksum. A bit that falls over happens once; a peer whose
+/// every message is thrown away costs the others their time and has nothing from it. Counted where a record is
+/// discarded alone: a line of others between two of those outweighs one.
+[[gnu::cold]] bool distrusted(Link& link, const RecordView& record) noexcept {
+  const std::uint64_t others = (record.begin - link.last_discarded_end) / kLineBytes;
+  link.last_discarded_end = record.end;
+  link.distrust = (link.distrust > others ? link.distrust - static_cast<std::uint32_t>(others) : 0) + 1;
+  return link.distrust > kDistrustMax;
 }
 
 }  // namespace
@@ -247,6 +258,11 @@ inline void ShmDriver::fill_view(const Link& link, const RecordView& record, con
     return;
   }
   ++link.discarded;
+  if (distrusted(link, record)) {
+    break_link(link, "its messages do not match their checksums");
+    link.drain_left = 0;
+    return;
+  }
   const std::uint64_t now = monotonic_now_ns();
   if (now < next_discard_log_ns_) return;
   next_discard_log_ns_ = now + kDiscardLogNs;

@@ -7,7 +7,8 @@
 //   connects     connects and hangs up                        | to a listener of its own
 //   handshakes   connects, asks for a segment and hangs up    | connects to its own, and allocates as much
 //   scribbles    writes anything into its segment             | into memory of its own
-//   checksums    sends messages whose checksum is wrong       | to a ring of its own
+//   checksums    sends messages whose checksum is wrong, and  | to a ring of its own
+//                comes back when it is thrown out
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -19,6 +20,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <random>
 #include <thread>
 
@@ -188,16 +190,21 @@ void attack_once(const std::string& endpoint, const std::string& own, int own_li
       break;
     }
     case Attack::checksums: {
-      Foothold link(endpoint);
+      auto link = std::make_unique<Foothold>(endpoint);
       Segment segment;
       UniqueFd memory;
-      if (Segment::create(link.handshake.plan, {}, {}, segment, memory, error) != CDMF_OK) _exit(1);
-      RecordProducer producer(for_real ? link.handshake.segment.tx() : segment.tx());
+      if (Segment::create(link->handshake.plan, {}, {}, segment, memory, error) != CDMF_OK) _exit(1);
+      std::optional<RecordProducer> producer(for_real ? link->handshake.segment.tx() : segment.tx());
       RecordConsumer consumer(segment.tx());
-      while (goes_on()) {
-        if (producer.claim(100) == ClaimOutcome::claimed) {
-          producer.commit(100, 0, 1);
-          producer.flush();
+      for (unsigned turns = 0; goes_on(); ++turns) {
+        if (for_real && turns % 64 == 0 && is_hung_up_on_now(link->socket.get())) {
+          producer.reset();
+          link = std::make_unique<Foothold>(endpoint);
+          producer.emplace(link->handshake.segment.tx());
+        }
+        if (producer->claim(100) == ClaimOutcome::claimed) {
+          producer->commit(100, 0, 1);
+          producer->flush();
         } else if (!for_real) {
           RecordView view;
           while (consumer.receive(view)) consumer.release(view);

@@ -174,9 +174,31 @@ const Case kCases[] = {
     {"more broken checksums than a burst has views", Fate::lives,
      [](Scene& s) {
        RecordProducer producer(s.to_us());
-       for (int i = 0; i < 200; ++i) EXPECT_TRUE(put(producer, "broken", 0xBADC0DE));
+       for (int i = 0; i < 60; ++i) EXPECT_TRUE(put(producer, "broken", 0xBADC0DE));
        EXPECT_TRUE(put(producer, "whole"));
        EXPECT_EQ(s.ours().next().content, "whole");
+     }},
+    {"a broken checksum after each whole one", Fate::lives,
+     [](Scene& s) {
+       RecordProducer producer(s.to_us());
+       for (int i = 0; i < 300; ++i) {
+         EXPECT_TRUE(put(producer, "broken", 0xBADC0DE));
+         EXPECT_TRUE(put(producer, "whole"));
+         EXPECT_EQ(s.ours().next().content, "whole");
+       }
+     }},
+    {"nothing but broken checksums", Fate::ends,
+     [](Scene& s) {
+       RecordProducer producer(s.to_us());
+       for (int i = 0; i < 65; ++i) EXPECT_TRUE(put(producer, "broken", 0xBADC0DE));
+     }},
+    {"more broken checksums than whole ones", Fate::ends,
+     [](Scene& s) {
+       RecordProducer producer(s.to_us());
+       for (int i = 0; i < 40; ++i) {
+         EXPECT_TRUE(put(producer, "whole"));
+         for (int k = 0; k < 3; ++k) EXPECT_TRUE(put(producer, "broken", 0xBADC0DE));
+       }
      }},
     {"contents changed after the flush", Fate::lives,
      [](Scene& s) {
