@@ -88,6 +88,7 @@ class ShmDriver final : public Driver, private Rendezvous::Owner {
   cdmf_status put_long(Link& link, const cdmf_pieces& frame, bool flush) noexcept;
   cdmf_status flush_put(Link& link) noexcept;
   cdmf_status put_slowly(cdmf_peer peer, const cdmf_pieces& frame, bool flush) noexcept;
+  cdmf_status finish(Link& link, std::size_t size, std::uint32_t checksum, bool flush);
   cdmf_status put_failed(Link& link) noexcept;
   cdmf_status claim_failed(Link& link, ClaimOutcome outcome);
   std::uint64_t time_of_sending(Link& link) noexcept;

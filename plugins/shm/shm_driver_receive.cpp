@@ -107,6 +107,7 @@ std::size_t ShmDriver::receive_burst(cdmf_view* views, std::size_t capacity) {
       }
     }
     const std::size_t count = receive_from(link, views, capacity);
+    if (count == 0 && link.plain) link.consumer->fetch_early();
     if (link.pace.after_poll(count)) rest();
     polled_.polled(link, count == 0);
     return count;

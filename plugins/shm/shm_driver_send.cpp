@@ -7,13 +7,13 @@
 #endif
 
 #include "checksum.h"
+#include "large_frame.h"
 #include "shm_driver.h"
 
 namespace cdmf::ipc::shm {
 namespace {
 
 constexpr std::size_t kShortBytes = 256;  // Up to here words are faster than a call of memcpy().
-constexpr std::size_t kPieceBytes = 16 * 1024;
 
 /// Loads word by word. A program has mostly written its message a moment ago, word by word. A wider load, such as those
 /// of memcpy(), cannot be served from several stores that are under way: it waits until they have left the core's store
@@ -68,34 +68,12 @@ inline void write_long(std::byte* memory, const cdmf_pieces& frame) noexcept {
   if (frame.tail_size != 0) std::memcpy(memory + frame.body_size, frame.tail, frame.tail_size);
 }
 
-inline void write_pieces(std::byte* memory, const cdmf_pieces& frame, std::size_t size) noexcept {
+/// Returns the checksum, 0 when none is wanted.
+inline std::uint32_t write_frame(RecordProducer& producer, std::byte* memory, const cdmf_pieces& frame,
+                                 std::size_t size, bool checksum) noexcept {
+  if (size >= kLargeFrameBytes) return write_large_frame(producer, memory, frame, checksum);
   size <= kShortBytes ? write_short(memory, frame) : write_long(memory, frame);
-}
-
-/// The same, and returns the checksum: taken of each piece while that is still in the nearest cache.
-std::uint32_t write_and_sum(std::byte* memory, const cdmf_pieces& frame, std::size_t size) noexcept {
-  if (size <= kPieceBytes) {
-    write_pieces(memory, frame, size);
-    return crc32_ieee(memory, size);
-  }
-  std::memcpy(memory, frame.head, sizeof frame.head);
-  std::byte* at = memory + sizeof frame.head;
-  std::uint32_t sum = 0;
-  const auto* body = static_cast<const std::byte*>(frame.body);
-  for (std::size_t left = frame.body_size; left != 0;) {
-    const std::size_t piece = std::min(left, kPieceBytes);
-    std::memcpy(at, body, piece);
-    body += piece;
-    at += piece;
-    left -= piece;
-    sum = crc32_ieee_after(sum, memory, static_cast<std::size_t>(at - memory));
-    memory = at;
-  }
-  if (frame.tail_size != 0) {
-    std::memcpy(at, frame.tail, frame.tail_size);
-    sum = crc32_ieee_after(sum, at, frame.tail_size);
-  }
-  return sum;
+  return checksum ? crc32_ieee(memory, size) : 0;
 }
 
 }  // namespace
@@ -167,8 +145,11 @@ cdmf_status ShmDriver::commit(const cdmf_loan& loan, std::size_t size, bool flus
     ShmDriver::abort(loan);
     return ended != CDMF_OK ? ended : CDMF_INVALID_ARGUMENT;
   }
+  return finish(link, size, link.terms().plan.checksum ? crc32_ieee(loan.memory, size) : 0, flush);
+}
+
+cdmf_status ShmDriver::finish(Link& link, std::size_t size, std::uint32_t checksum, bool flush) {
   link.claim_open = false;
-  const std::uint32_t checksum = link.terms().plan.checksum ? crc32_ieee(loan.memory, size) : 0;
   link.producer->commit(size, time_of_sending(link), checksum);
   if (flush && !link.flush()) break_bell(link);
   return CDMF_OK;
@@ -203,9 +184,7 @@ cdmf_status ShmDriver::put(cdmf_peer peer, const cdmf_pieces& frame, bool flush)
 [[gnu::noinline]] cdmf_status ShmDriver::put_long(Link& link, const cdmf_pieces& frame, bool flush) noexcept {
   const std::size_t size = sizeof frame.head + frame.body_size + frame.tail_size;
   const auto write = [&](std::byte* memory) {
-    if (link.terms().plan.checksum) return write_and_sum(memory, frame, size);
-    write_pieces(memory, frame, size);
-    return std::uint32_t{0};
+    return write_frame(*link.producer, memory, frame, size, link.terms().plan.checksum);
   };
   if (!link.producer->put(size, time_of_sending(link), write)) [[unlikely]]
     return put_slowly(link.id(), frame, flush);
@@ -222,8 +201,10 @@ cdmf_status ShmDriver::put(cdmf_peer peer, const cdmf_pieces& frame, bool flush)
   cdmf_loan loan{};
   if (const cdmf_status status = ShmDriver::claim(peer, size, loan); status != CDMF_OK) return status;
   last_put_ = reinterpret_cast<Link*>(static_cast<std::uintptr_t>(loan.token));
-  write_pieces(static_cast<std::byte*>(loan.memory), frame, size);
-  return ShmDriver::commit(loan, size, flush);
+  Link& link = *last_put_;
+  const std::uint32_t checksum =
+      write_frame(*link.producer, static_cast<std::byte*>(loan.memory), frame, size, link.terms().plan.checksum);
+  return finish(link, size, checksum, flush);
 } catch (const std::exception& problem) {  // A lack of memory.
   host_.log(CDMF_LOG_ERROR, "shm: cannot send: ", problem.what());
   return CDMF_RESOURCE_EXHAUSTED;

@@ -95,7 +95,9 @@ cdmf_status ShmDriver::await_messages(std::uint64_t deadline) {
   const std::uint64_t began = message_interrupt_.count();
   if (message_interrupt_.take(began)) return CDMF_INTERRUPTED;
   unsigned turn = 0;
+  Link* const only = polled_.hot().size() == 1 && polled_.hot()[0]->plain ? polled_.hot()[0] : nullptr;
   const auto done = [&] {
+    if (only != nullptr) only->consumer->fetch_early();
     return has_input() || polled_.look_while_waiting(turn++) || message_interrupt_.raised(began);
   };
   const auto outcome = [&] { return message_interrupt_.take(began) ? CDMF_INTERRUPTED : CDMF_OK; };

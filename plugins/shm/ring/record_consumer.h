@@ -47,6 +47,12 @@ class RecordConsumer {
 
   /// After a receive() that was not the first in a row: asks for the lines of records that may follow.
   void fetch_ahead(const RecordView& view) const noexcept { fetch_ahead(view.end - view.begin); }
+  /// With nothing to receive: brings what the producer has written of a large record nearer, while it writes the rest.
+  /// Delivers nothing.
+  void fetch_early() noexcept {
+    if (control_->written_to.load(std::memory_order_relaxed) != fetched_to_) [[unlikely]]
+      fetch_written();
+  }
 
   /// Whether receive_burst() would look at something new (a record, padding, or a fault): what a sleeper checks last.
   [[nodiscard]] bool has_input() const noexcept;
@@ -84,6 +90,9 @@ class RecordConsumer {
   static constexpr std::uint64_t kFetchedAhead = 32 * kLineBytes;
   static constexpr std::uint64_t kFetchedRecordBytesMax = 8 * kLineBytes;
 
+  static constexpr std::uint64_t kFetchedAtOnce = 32 * 1024;  // Bytes; then it is time to look again.
+
+  [[gnu::noinline]] void fetch_written() noexcept;
   [[gnu::noinline]] bool look_closely(RecordView& view) noexcept;
   void deliver(RecordView& view, std::uint32_t size) noexcept;
   void advance(std::uint64_t bytes) noexcept;
@@ -119,10 +128,11 @@ class RecordConsumer {
   std::uint32_t stamp_before_ = 0;  // and of the one before it.
   std::uint32_t room_ = 0;          // A record here of fewer than kEnvelopeBytes + room_ bytes is one to deliver.
   RingFault fault_ = RingFault::none;
-  std::uint64_t linear_ = 0;    // From next_ to the end of the ring, or to where nothing was freed.
-  std::uint64_t released_ = 0;  // The application is done with what is before, holds apart.
-  std::uint64_t head_ = 0;      // What the producer has been told.
-  std::uint64_t taken_ = 0;     // See count_taken().
+  std::uint64_t linear_ = 0;      // From next_ to the end of the ring, or to where nothing was freed.
+  std::uint64_t released_ = 0;    // The application is done with what is before, holds apart.
+  std::uint64_t head_ = 0;        // What the producer has been told.
+  std::uint64_t taken_ = 0;       // See count_taken().
+  std::uint64_t fetched_to_ = 0;  // What fetch_early() has seen of written_to.
   // Begins of the held records, in no order.
   std::size_t held_count_ = 0;
   std::array<std::uint64_t, kHeldMax> held_{};

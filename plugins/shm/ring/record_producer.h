@@ -56,6 +56,17 @@ class RecordProducer {
   template <typename Write>
   [[nodiscard]] bool put(std::uint64_t payload_bytes, std::uint64_t timestamp_us, Write&& write) noexcept;
 
+  /// Tells a consumer that waits how much of a record to come is written, so that it can fetch_early(). Each call costs
+  /// a line that the consumer looks at: for large records, a few times.
+  /// payload  where its payload begins: that of the open claim, or of put()
+  void tell_written(const std::byte* payload, std::uint64_t payload_bytes) noexcept {
+    const std::byte* const envelope = payload - kEnvelopeBytes;
+    // Not at the next place: behind the padding to come.
+    const std::uint64_t begin = envelope == next_ ? tail_ : tail_ + to_end();
+    control_->writing_from.store(begin, std::memory_order_relaxed);
+    control_->written_to.store(begin + kEnvelopeBytes + payload_bytes, std::memory_order_relaxed);
+  }
+
   /// Gives the open claim back, if there is one. The ring is as if it had not been made.
   void abort() noexcept {
     payload_ = nullptr;

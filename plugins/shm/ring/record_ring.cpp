@@ -204,6 +204,19 @@ bool RecordConsumer::release_held(std::uint64_t begin) noexcept {
   return true;
 }
 
+/// The words of the peer only say which lines of the ring are asked for, and no more than a few at a time.
+void RecordConsumer::fetch_written() noexcept {
+  const std::uint64_t written_to = control_->written_to.load(std::memory_order_relaxed);
+  const std::uint64_t begin = std::max(control_->writing_from.load(std::memory_order_relaxed), next_);
+  const std::uint64_t from = std::max(begin, fetched_to_ <= written_to ? fetched_to_ : 0);
+  fetched_to_ = written_to;
+  if (written_to <= from || written_to - next_ > capacity_) return;
+  fetched_to_ = std::min(written_to, from + kFetchedAtOnce);
+  for (std::uint64_t at = from & ~(kLineBytes - 1); at + kLineBytes <= fetched_to_; at += kLineBytes) {
+    __builtin_prefetch(bytes_ + (at & (capacity_ - 1)), 0, 2);
+  }
+}
+
 void RecordConsumer::publish_head() noexcept {
   const std::uint64_t head = releasable();
   if (head == head_) return;

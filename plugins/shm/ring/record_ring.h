@@ -75,6 +75,10 @@ struct RecordRingControl {
   std::atomic<std::uint64_t> space_waits{0};     // the sleeps until there is room.
   // The producer sleeps, or is about to, until there is room. Operated by wait/.
   alignas(kLineBytes) std::atomic<std::uint32_t> space_wanted{0};
+  // Of a large record that is being written: where it begins and how far it has come. A hint, which nothing depends on,
+  // for a consumer that waits for it: RecordConsumer::fetch_early().
+  std::atomic<std::uint64_t> writing_from{0};
+  std::atomic<std::uint64_t> written_to{0};
 
   // Written by the consumer alone (but for `armed`, which the producer takes back when it wakes the consumer).
   alignas(kSharedBlockBytes) std::atomic<std::uint64_t> head{0};  // Everything before it is free. Published lazily.
