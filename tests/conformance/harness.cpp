@@ -166,6 +166,10 @@ void PeerProcess::kill_it() {
   pid_ = -1;
 }
 
+void PeerProcess::ask_to_leave() {
+  if (pid_ > 0) kill(pid_, SIGTERM);
+}
+
 int PeerProcess::wait_for_exit() {
   int status = 0;
   const bool ended = pid_ > 0 && eventually([&] { return waitpid(pid_, &status, WNOHANG) == pid_; });

@@ -96,6 +96,7 @@ class PeerProcess {
   ~PeerProcess();
   [[nodiscard]] bool ready() const noexcept { return ready_; }
   void kill_it();
+  void ask_to_leave();
   /// Its exit code; -1 when a signal ended it or the watchdog barked.
   int wait_for_exit();
 

@@ -1,4 +1,5 @@
 // What a peer in another process plays.
+#include <signal.h>
 #include <unistd.h>
 
 #include "conformance/harness.h"
@@ -30,6 +31,10 @@ int echo(Transport& transport) {
 }  // namespace
 
 int play_peer(const std::string& role, const std::string& endpoint, const std::string& argument) {
+  sigset_t ask_to_leave;
+  sigemptyset(&ask_to_leave);
+  sigaddset(&ask_to_leave, SIGTERM);
+  if (role == "leave") pthread_sigmask(SIG_BLOCK, &ask_to_leave, nullptr);  // Before there are threads.
   const bool server = role == "echo_server";
   TransportConfig config = config_for(endpoint, server ? Role::SERVER : Role::CLIENT);
   config.receive = Receive::POLL;
@@ -74,7 +79,12 @@ int play_peer(const std::string& role, const std::string& endpoint, const std::s
     say_ready();
     sleep_until_killed();
   }
-  if (role == "leave") return 0;  // With a goodbye, in the destructor.
+  if (role == "leave") {  // When it is asked to, with a goodbye, in the destructor.
+    say_ready();
+    int signal = 0;
+    sigwait(&ask_to_leave, &signal);
+    return 0;
+  }
   return 29;
 }
 

@@ -73,6 +73,10 @@ TEST_F(Processes, APeerThatLeavesSaysGoodbyeAndOneThatIsKilledIsMissed) {
   record.listen(server);
   bring_up(server, config_for(endpoint, Role::SERVER));
   PeerProcess polite("leave", endpoint);
+  ASSERT_TRUE(polite.ready());
+  // A visit to a pool that is shorter than its members take to look is not noticed.
+  ASSERT_TRUE(eventually([&] { return server.getPeers().size() == 1; }));
+  polite.ask_to_leave();
   EXPECT_EQ(polite.wait_for_exit(), 0);
   ASSERT_TRUE(record.wait_for_gone(1));
   EXPECT_EQ(record.gone()[0].reason, TransportError::CONNECTION_CLOSED);
