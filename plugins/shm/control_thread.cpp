@@ -343,8 +343,8 @@ void ControlThread::drop_client(std::uint64_t key) {
 }
 
 /// Time went into a client that came to nothing. When that becomes too much, accepting pauses: a flood of such would
-/// otherwise take a whole processor from the application. Clients that become links are not
-/// charged, unless their peer broke the rules.
+/// otherwise take a whole processor from the application. Clients that become links are not charged, unless their peer
+/// broke the rules.
 void ControlThread::waste(std::uint64_t cost_ns) {
   const std::uint64_t now = monotonic_now_ns();
   wasted_until_ = std::max(wasted_until_, now > kWasteBurstNs ? now - kWasteBurstNs : 0) + cost_ns * kWasteShare;

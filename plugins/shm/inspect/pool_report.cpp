@@ -11,23 +11,6 @@
 #include "segment/named_object.h"
 
 namespace cdmf::ipc::shm {
-namespace {
-
-bool is_sound(const PoolHeader& header, std::uint64_t size) noexcept {
-  if (header.version != kPoolVersion || header.kind != kPoolKind || header.members_max != kPoolMembersMax ||
-      header.members_offset != kPoolMembersOffset || header.ring_offset != kPoolRingOffset ||
-      !MpmcRecordMemory::is_valid(header.ring_capacity, header.slot_size, kPoolMembersMax)) {
-    return false;
-  }
-  PoolPlan plan;
-  plan.ring_capacity = header.ring_capacity;
-  plan.slot_size = header.slot_size;
-  return header.total_size == plan.total_size() && header.total_size <= size && header.checksum <= 1 &&
-         header.frame_size_max > CDMF_FRAME_OVERHEAD_MAX && header.frame_size_max <= header.slot_size;
-}
-
-}  // namespace
-
 cdmf_status report_pool(const char* endpoint, Snapshot& snapshot, ErrorText& error) {
   std::string name;
   ObjectFile file;
@@ -39,8 +22,10 @@ cdmf_status report_pool(const char* endpoint, Snapshot& snapshot, ErrorText& err
   if (const cdmf_status status = ObjectFile::open(name, missing.c_str(), file, error); status != CDMF_OK) return status;
   Image<PoolControl> control;
   Image<MpmcRecordControl> positions;
+  PoolPlan plan;
   if (!control.read(file, 0) || control.value().header.magic != kSegmentMagic ||
-      !is_sound(control.value().header, file.size) || !positions.read(file, kPoolRingOffset)) {
+      control.value().header.kind != kPoolKind || control.value().header.version != kPoolVersion ||
+      !read_pool_plan(control.value().header, file.size, plan) || !positions.read(file, kPoolRingOffset)) {
     return error.fail(CDMF_PROTOCOL_ERROR, 0, "shm: the object ", name, " is no pool of this release");
   }
   const PoolHeader& header = control.value().header;

@@ -94,6 +94,12 @@ inline std::uint64_t PoolPlan::total_size() const noexcept {
   return kPoolRingOffset + MpmcRecordMemory::size_bytes(ring_capacity, slot_size, kPoolMembersMax);
 }
 
+/// Writes the header into memory of plan.total_size() bytes that is all zero; NamedObject marks it as an object.
+void lay_out_pool(std::byte* memory, const PoolPlan& plan) noexcept;
+/// The plan that a header in an object of so many bytes says; `header` is a private copy, and of this kind and version.
+/// False: it cannot be.
+bool read_pool_plan(const PoolHeader& header, std::uint64_t size, PoolPlan& plan) noexcept;
+
 /// A mapped pool. Owns nothing.
 class PoolMemory {
  public:

@@ -27,22 +27,6 @@ bool has_consumer(const PoolMemory& memory, const NamedObject& object) noexcept 
   return false;
 }
 
-void write_header(std::byte* memory, const PoolPlan& plan) noexcept {
-  auto& header = reinterpret_cast<PoolControl*>(memory)->header;
-  header.magic = kSegmentMagic;
-  header.version = kPoolVersion;
-  header.total_size = plan.total_size();
-  header.ring_capacity = plan.ring_capacity;
-  header.slot_size = plan.slot_size;
-  header.kind = kPoolKind;
-  header.members_max = kPoolMembersMax;
-  header.creator_pid = getpid();
-  header.checksum = plan.checksum ? 1 : 0;
-  header.frame_size_max = plan.frame_size_max;
-  header.members_offset = kPoolMembersOffset;
-  header.ring_offset = kPoolRingOffset;
-}
-
 /// Copies the header, once, and checks that everything in it can be.
 cdmf_status read_header(const NamedObject& object, PoolPlan& plan, std::int32_t& creator_pid, ErrorText& error) {
   const PoolHeader header = reinterpret_cast<const PoolControl*>(object.memory())->header;
@@ -55,14 +39,8 @@ cdmf_status read_header(const NamedObject& object, PoolPlan& plan, std::int32_t&
     return error.fail(CDMF_VERSION_MISMATCH, 0, "shm: the pool ", name, " has layout ", header.version,
                       ", this side has ", kPoolVersion, "; use the same version of cdmf on all sides");
   }
-  plan = {header.ring_capacity, header.slot_size, header.frame_size_max, header.checksum != 0};
   creator_pid = header.creator_pid;
-  if (!MpmcRecordMemory::is_valid(plan.ring_capacity, plan.slot_size, kPoolMembersMax) ||
-      header.members_max != kPoolMembersMax || header.members_offset != kPoolMembersOffset ||
-      header.ring_offset != kPoolRingOffset || plan.total_size() != object.size() ||
-      header.total_size != object.size() || plan.frame_size_max <= CDMF_FRAME_OVERHEAD_MAX ||
-      plan.frame_size_max > plan.slot_size ||  // First, as what is added to it below could wrap round.
-      pool_slot_size_for(plan.frame_size_max) > plan.slot_size || header.checksum > 1) {
+  if (!read_pool_plan(header, object.size(), plan)) {
     return error.fail(CDMF_PROTOCOL_ERROR, 0, "shm: the header of the pool ", name,
                       " does not make sense; stop its members, then remove it");
   }
@@ -96,7 +74,7 @@ cdmf_status PoolMembership::find(const PoolOptions& options, const std::string& 
     if (status != CDMF_ENDPOINT_NOT_FOUND || !options.is_server) return status;
     plan = options.plan;
     status = NamedObject::create(
-        name, plan.total_size(), terms, [&](std::byte* memory) { write_header(memory, plan); }, object, error);
+        name, plan.total_size(), terms, [&](std::byte* memory) { lay_out_pool(memory, plan); }, object, error);
     // In use: by another consumer that was faster. Then it can be opened; and if not, its text is the one to tell.
     if (status != CDMF_ENDPOINT_IN_USE || turn == kJoinTurnsMax) return status;
     usleep(1000);

@@ -213,7 +213,7 @@ void RecordConsumer::fetch_written() noexcept {
   if (written_to <= from || written_to - next_ > capacity_) return;
   fetched_to_ = std::min(written_to, from + kFetchedAtOnce);
   for (std::uint64_t at = from & ~(kLineBytes - 1); at + kLineBytes <= fetched_to_; at += kLineBytes) {
-    __builtin_prefetch(bytes_ + (at & (capacity_ - 1)), 0, 2);
+    ring_buffer_detail::prefetch_for_reading(bytes_ + (at & (capacity_ - 1)));
   }
 }
 

@@ -26,21 +26,6 @@ PoolPlan good_plan() {
   plan.slot_size = static_cast<std::uint32_t>(pool_slot_size_for(kFrame));
   return plan;
 }
-void lay_out(std::byte* memory, const PoolPlan& plan) {
-  auto& header = reinterpret_cast<PoolControl*>(memory)->header;
-  header.magic = kSegmentMagic;
-  header.version = kPoolVersion;
-  header.total_size = plan.total_size();
-  header.ring_capacity = plan.ring_capacity;
-  header.slot_size = plan.slot_size;
-  header.kind = kPoolKind;
-  header.members_max = kPoolMembersMax;
-  header.creator_pid = getpid();
-  header.checksum = plan.checksum ? 1 : 0;
-  header.frame_size_max = plan.frame_size_max;
-  header.members_offset = kPoolMembersOffset;
-  header.ring_offset = kPoolRingOffset;
-}
 
 /// A pool made by hand, held present by somebody who is no member.
 struct PoolByHand {
@@ -51,7 +36,7 @@ struct PoolByHand {
     EXPECT_EQ(NamedObject::create(
                   endpoint + kPoolSuffix, size == 0 ? plan.total_size() : size, {},
                   [&](std::byte* memory) {
-                    lay_out(memory, plan);
+                    lay_out_pool(memory, plan);
                     spoil(reinterpret_cast<PoolControl*>(memory)->header);
                   },
                   object, error),
