@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "driver_under_test.h"
+#include "object_by_hand.h"
 #include "segment/named_object.h"
 #include "support/eventually.h"
 #include "unit/plugins/unix_socket/child.h"
@@ -28,6 +29,7 @@ using testing::DriverUnderTest;
 using testing::in_ms;
 using testing::kPatienceMs;
 using testing::Message;
+using testing::ObjectByHand;
 using testing::unique_endpoint;
 using unix_socket::test::Child;
 using unix_socket::test::Gate;
@@ -316,19 +318,8 @@ TEST(ObjectRendezvous, EachLinkHasASegmentOfItsOwn) {
 
 TEST(ObjectRendezvous, SegmentOfAnotherVersionIsRefusedNamingBoth) {
   const std::string endpoint = unique_endpoint();
-  cdmf_error text{};
-  ErrorText error(&text);
-  NamedObject object;
   const SegmentPlan plan{.ring_capacity = 64, .slot_size = 512, .frame_size_max = 4096 + CDMF_FRAME_OVERHEAD_MAX};
-  ASSERT_EQ(NamedObject::create(
-                endpoint, plan.total_size(), {},
-                [&](std::byte* memory) {
-                  Segment::lay_out(memory, plan, {}, {});
-                  reinterpret_cast<SegmentHeader*>(memory)->version = 7;
-                },
-                object, error),
-            CDMF_OK)
-      << text.message;
+  const ObjectByHand made(endpoint, plan, [](SegmentControl& control) { control.header.version = 7; });
   DriverUnderTest client(CDMF_ROLE_CLIENT, endpoint, kPosix);
   ASSERT_EQ(client.open(), CDMF_OK);
   EXPECT_EQ(client.attach(), CDMF_VERSION_MISMATCH);
@@ -349,18 +340,7 @@ TEST(ObjectRendezvous, HeaderThatCannotBeIsRefused) {
                                                         [](SegmentHeader& header) { header.frame_size_max = 1 << 20; }};
   for (std::size_t i = 0; i < faults.size(); ++i) {
     const std::string endpoint = unique_endpoint();
-    cdmf_error text{};
-    ErrorText error(&text);
-    NamedObject object;
-    ASSERT_EQ(NamedObject::create(
-                  endpoint, plan.total_size(), {},
-                  [&](std::byte* memory) {
-                    Segment::lay_out(memory, plan, {}, {});
-                    faults[i](*reinterpret_cast<SegmentHeader*>(memory));
-                  },
-                  object, error),
-              CDMF_OK)
-        << text.message;
+    const ObjectByHand made(endpoint, plan, [&](SegmentControl& control) { faults[i](control.header); });
     DriverUnderTest client(CDMF_ROLE_CLIENT, endpoint, kPosix);
     ASSERT_EQ(client.open(), CDMF_OK);
     EXPECT_EQ(client.attach(), CDMF_PROTOCOL_ERROR) << "fault " << i;
