@@ -56,7 +56,6 @@ class PoolHostile : public ::testing::Test {
  protected:
   PoolHostile() {
     pair.expect_service();
-    usleep(1000);
     before = Footprint::now();
   }
   /// What a consumer and a producer get.

@@ -19,7 +19,6 @@ class HostileServer : public ::testing::Test {
  protected:
   HostileServer() {
     pair.expect_service();
-    usleep(1000);
     before = Footprint::now();
   }
   void expect_no_trace() {

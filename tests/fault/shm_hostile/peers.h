@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <functional>
 #include <mutex>
 #include <span>
@@ -183,6 +184,16 @@ inline std::string good_content(std::uint64_t number) {
   return content;
 }
 
+/// Processes that this one watches for their end.
+inline std::ptrdiff_t watched_processes() {
+  std::ptrdiff_t count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;  // The folder's own descriptor.
+    count += std::filesystem::read_symlink(entry, gone).string().find("pidfd") != std::string::npos;
+  }
+  return count;
+}
+
 /// A server of ours and a good client of it; what is hostile comes and goes beside them.
 class GoodPair {
  public:
@@ -191,10 +202,13 @@ class GoodPair {
       : endpoint(at),
         server(CDMF_ROLE_SERVER, endpoint, options, 4096, log),
         client(CDMF_ROLE_CLIENT, endpoint, options) {
+    const std::ptrdiff_t watched = watched_processes();
     EXPECT_EQ(server.open(), CDMF_OK) << server.error.message;
     EXPECT_EQ(client.open(), CDMF_OK) << client.error.message;
     EXPECT_EQ(client.attach(), CDMF_OK) << client.error.message;
     EXPECT_EQ(client.next_peer(), client.peer);
+    // The last thing that happens to a link that begins: each end watches the other's process.
+    EXPECT_TRUE(eventually([&] { return watched_processes() >= watched + 2; }));
     // Others may be there already: ours is the one that knows this.
     EXPECT_EQ(client.send(client.peer, "the good one"), CDMF_OK);
     Message first = server.next();
