@@ -79,7 +79,8 @@ class ServiceProxy {
   ~ServiceProxy();  ///< stop()
 
   /// Starts and connects the transport, as far as that has not been done. Outcomes as Transport::connect();
-  /// INVALID_ARGUMENT for a server; INVALID_CONFIG when ProxyOptions are out of range.
+  /// INVALID_ARGUMENT for a server; INVALID_CONFIG when ProxyOptions are out of range. Again after a cleanup() of a
+  /// Transport that is not the proxy's own: what was learnt of the peers before is then no longer true.
   TransportResult<> start();
 
   // ---- Calls that wait ----------------------------------------------------------------------------------------------
