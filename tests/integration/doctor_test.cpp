@@ -9,7 +9,6 @@
 
 #include <array>
 #include <chrono>
-#include <filesystem>
 #include <optional>
 
 #include "cli/yaml_word.h"
@@ -30,6 +29,7 @@ class Doctor : public testing::Test {
       kill((*program)->pid(), SIGKILL);
     }
     for (const int fd : fds_) close(fd);
+    remove_objects(file_);
   }
   void pipe_into(int (&ends)[2]) {
     ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
@@ -150,7 +150,6 @@ TEST_F(Doctor, SaysHowOftenMembersOfAPoolLoseToEachOther) {
   EXPECT_TRUE(said()) << answer.output << answer.errors;
   for (const pid_t member : members) kill(member, SIGKILL);
   for (const pid_t member : members) EXPECT_EQ(waitpid(member, nullptr, 0), member);
-  std::filesystem::remove("/dev/shm" + endpoint + ".pool");
 }
 
 TEST_F(Doctor, ExitsWithTwoWhenItCannotLook) {

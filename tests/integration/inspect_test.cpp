@@ -38,6 +38,7 @@ class Inspect : public testing::Test {
     if (receiver_ && receiver_->running()) kill(receiver_->pid(), SIGCONT);
     if (receiver_ && receiver_->running()) kill(receiver_->pid(), SIGKILL);
     if (sender_ && sender_->running()) kill(sender_->pid(), SIGKILL);
+    remove_objects(file_);
   }
   /// Looks until it is so. False: it never was.
   bool looks_until(const std::function<bool(const YAML::Node&)>& so) {

@@ -104,6 +104,11 @@ std::string object_config(const TestFolder& folder, const std::string& options) 
                           "\n    shm: {" + options + "}\n");
 }
 
+void remove_objects(const std::string& file) {
+  const std::string object = "/dev/shm" + cli::value_of(read_file(file), "endpoint");
+  for (const char* suffix : {"", ".pool"}) std::filesystem::remove(object + suffix);
+}
+
 std::string sha256(const std::string& path) {
   const std::string sums = path + ".sha256";
   const int output = open_or_throw(sums, O_WRONLY | O_CREAT | O_TRUNC);

@@ -35,6 +35,8 @@ class TestFolder {
 std::string shipped_config(const TestFolder& folder, const std::string& type);
 /// A file with a transport of type shm over a named object, at an endpoint of its own. options: more, as "key: value".
 std::string object_config(const TestFolder& folder, const std::string& options = "segment: posix");
+/// Removes what processes that were killed left of the endpoint in such a file.
+void remove_objects(const std::string& file);
 
 /// Digest by sha256sum.
 [[nodiscard]] std::string sha256(const std::string& path);

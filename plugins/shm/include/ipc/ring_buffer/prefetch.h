@@ -5,8 +5,8 @@
 
 namespace cdmf::ipc::ring_buffer_detail {
 
-// Not the builtin on x86. For writing it is one for reading, unless compiled for newer processors only; and gcc 12 takes
-// a function that does nothing but prefetch for one that does nothing, and leaves its calls out (measured).
+// Not the builtin on x86. For writing it is one for reading, unless compiled for newer processors only; and gcc 12
+// takes a function that does nothing but prefetch for one that does nothing, and leaves its calls out (measured).
 
 /// Asks for a line before it is read.
 inline void prefetch_for_reading(const std::byte* at) noexcept {
