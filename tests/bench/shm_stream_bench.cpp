@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -89,11 +90,16 @@ double bare_ring(const CpuPair& cpus) {
   return static_cast<double>(number - before) / std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
-std::string yaml(const std::string& options, std::uint64_t ring_bytes) {
+std::string fresh_endpoint() {
   static int count = 0;
-  return "version: 1\ntransports: { main: { type: shm, endpoint: /cdmf_bench_stream_" + std::to_string(getpid()) + "_" +
-         std::to_string(++count) + ", max_message_size: 4KiB, send_timeout: 20s, shm: { ring_buffer_capacity: " +
-         std::to_string(ring_bytes / 512) + ", " + options + " } } }\n";
+  return "/cdmf_bench_stream_" + std::to_string(getpid()) + "_" + std::to_string(++count);
+}
+std::string yaml(const std::string& options, std::uint64_t ring_bytes, const std::string& endpoint = fresh_endpoint(),
+                 const std::string& max_message_size = "4KiB") {
+  return "version: 1\ntransports: { main: { type: shm, endpoint: " + endpoint +
+         ", max_message_size: " + max_message_size +
+         ", send_timeout: 20s, shm: { ring_buffer_capacity: " + std::to_string(ring_bytes / 512) + ", " + options +
+         " } } }\n";
 }
 
 template <class T>
@@ -218,10 +224,19 @@ Measured alone(const CpuPair& cpus, const std::string& options, bool sending) {
   });
 }
 
-std::string pool_yaml() {
-  std::string text = yaml("ring_type: mpmc, wait: adaptive", std::uint64_t{4096} * 512);
-  return text.replace(text.find("4KiB"), 4, "64");
-}
+/// The configuration of a pool. Its members are killed at the end, so that nobody takes its object away.
+class Pool {
+ public:
+  Pool() = default;
+  ~Pool() { std::filesystem::remove("/dev/shm" + endpoint_ + ".pool"); }
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+  [[nodiscard]] const std::string& text() const noexcept { return text_; }
+
+ private:
+  const std::string endpoint_ = fresh_endpoint();
+  const std::string text_ = yaml("ring_type: mpmc, wait: adaptive", std::uint64_t{4096} * 512, endpoint_, "64");
+};
 
 /// Messages per second through a pool: what all consumers together take from all producers.
 Measured pool_stream(const CpuPair& cpus, std::size_t producers, std::size_t consumers) {
@@ -234,12 +249,12 @@ Measured pool_stream(const CpuPair& cpus, std::size_t producers, std::size_t con
     for (std::size_t i = 0; i < consumers; ++i) sum += taken(i).load(std::memory_order_relaxed);
     return sum;
   };
-  const std::string text = pool_yaml();
+  const Pool pool;
   std::vector<std::function<void(const std::function<void()>&)>> others;
   for (std::size_t i = 0; i < consumers; ++i) {
     others.emplace_back([&, i](const std::function<void()>& ready) {
       cli::pin_to_cpu(cpus.second);
-      Side side(text, Role::SERVER);
+      Side side(pool.text(), Role::SERVER);
       ready();
       for (std::uint64_t count = 0;;) {
         const std::size_t got = side.poll([](const MessageView& message) { (void)Side::check(message); });
@@ -251,13 +266,13 @@ Measured pool_stream(const CpuPair& cpus, std::size_t producers, std::size_t con
   for (std::size_t i = 1; i < producers; ++i) {
     others.emplace_back([&](const std::function<void()>& ready) {
       cli::pin_to_cpu(cpus.first);
-      Side side(text, Role::CLIENT);
+      Side side(pool.text(), Role::CLIENT);
       ready();
       for (std::uint64_t number = 0;; ++number) side.send(number, number % kBatch == 0);
     });
   }
   return measure_beside(others, cpus, [&] {
-    Side side(text, Role::CLIENT);
+    Side side(pool.text(), Role::CLIENT);
     std::uint64_t number = 0;
     const auto send_for = [&](std::chrono::nanoseconds budget) {
       const auto begin = Clock::now();
@@ -275,8 +290,8 @@ Measured pool_stream(const CpuPair& cpus, std::size_t producers, std::size_t con
 }
 
 Measured pool_round_trip(const CpuPair& cpus) {
-  const std::string there = pool_yaml();
-  const std::string back = pool_yaml();
+  const Pool there;
+  const Pool back;
   const auto next = [](Side& side) {
     std::uint64_t number = 0;
     while (side.transport().poll([&](const MessageView& message) { number = Side::check(message); }, 1) == 0) {
@@ -284,17 +299,17 @@ Measured pool_round_trip(const CpuPair& cpus) {
     return number;
   };
   const auto echo = [&](const std::function<void()>& ready) {
-    Side in(there, Role::SERVER);
+    Side in(there.text(), Role::SERVER);
     ready();
     // The way back has its consumer when the first message comes.
     const std::uint64_t first = next(in);
-    Side out(back, Role::CLIENT);
+    Side out(back.text(), Role::CLIENT);
     out.send(first, true);
     for (;;) out.send(next(in), true);
   };
   return measure_beside({echo}, cpus, [&] {
-    Side in(back, Role::SERVER);
-    Side out(there, Role::CLIENT);
+    Side in(back.text(), Role::SERVER);
+    Side out(there.text(), Role::CLIENT);
     std::uint64_t number = 0;
     const auto trip = [&] {
       out.send(++number, true);
