@@ -6,7 +6,9 @@
 //   - one that is only stopped is not given up, however long it is (now and then, once for seconds).
 //
 // With segment=posix and with ring_type=mpmc as well. In a pool the killed are producers, and then consumers, which
-// only receive; what they had taken is lost with them.
+// only receive; what they had taken is lost with them. A pool has one link for all at the other side: it survives one
+// of them when the next is there before anybody looked. And a consumer may take what waited for it before the producer
+// has a link again.
 //
 // At the end the survivors have the descriptors, threads and mappings of the beginning, and the folder of the endpoints
 // and /dev/shm are what they were. Prints the counts. The exit code is 1 with the first thing that is wrong.
@@ -49,12 +51,12 @@ struct Board {
   std::atomic<bool> finish{false};  // It is to end, and ...
   std::atomic<bool> clean{false};   // ... has ended as it began.
   std::atomic<std::uint32_t> victim{kNobody};
-  std::atomic<std::uint32_t> joined{kNobody};  // The consumer that received last; of a pool.
-  std::atomic<std::uint32_t> flushed{0};       // by the victim
-  std::atomic<std::uint32_t> received{0};      // of the victim's, by the survivor
-  std::atomic<std::uint32_t> ended{kNobody};   // whose end the survivor was told last
-  std::atomic<std::uint64_t> deaths{0};        // the survivor was told of
-  std::atomic<std::uint64_t> messages{0};      // it received in all
+  std::atomic<std::uint32_t> flushed{0};      // by the victim; a consumer of a pool: received
+  std::atomic<std::uint32_t> received{0};     // of the victim's, by the survivor
+  std::atomic<std::uint32_t> ended{kNobody};  // whose end the survivor was told last
+  std::atomic<std::uint64_t> links{0};        // that a pool's producer has had
+  std::atomic<std::uint64_t> deaths{0};       // the survivor was told of
+  std::atomic<std::uint64_t> messages{0};     // it received in all
   std::atomic<bool> is_wrong{false};
   char wrong[400] = {};
 };
@@ -77,6 +79,11 @@ void wait_for(const std::string& what, const Condition& condition) {
     if (turn > 20) std::this_thread::sleep_for(50us);
     sched_yield();
   }
+}
+
+bool is_pool(const Options& options) {
+  const auto type = options.find("ring_type");
+  return type != options.end() && type->second == "mpmc";
 }
 
 struct Content {
@@ -113,15 +120,11 @@ std::string content_of(std::uint32_t victim, std::uint32_t sequence) {
 }
 
 /// Of a pool: tells what it receives, until it is killed.
-[[noreturn]] void live_as_consumer(const std::string& endpoint, const Options& options, std::uint32_t self) {
+[[noreturn]] void live_as_consumer(const std::string& endpoint, const Options& options) {
   DriverUnderTest consumer(CDMF_ROLE_SERVER, endpoint, options);
   if (consumer.open() != CDMF_OK) wrong(std::string("a consumer: ") + consumer.error.message);
   for (;;) {
-    for (const Message& message : consumer.take()) {
-      if (message.kind != CDMF_VIEW_MESSAGE) continue;
-      g_board->joined = self;
-      ++g_board->flushed;
-    }
+    for (const Message& message : consumer.take()) g_board->flushed += message.kind == CDMF_VIEW_MESSAGE;
     (void)consumer->await_messages(consumer.self(), in_ms(20));
   }
 }
@@ -129,13 +132,14 @@ std::string content_of(std::uint32_t victim, std::uint32_t sequence) {
 // ------------------------------------------------------------------------------------------------------ the survivor
 
 /// Takes what there is of messages and ends. Says whether an end was among it.
-bool take(DriverUnderTest& driver, std::map<cdmf_peer, Content>& expected) {
+bool take(DriverUnderTest& driver, std::map<cdmf_peer, Content>& expected, bool is_pool) {
   bool ended = false;
   for (const Message& message : driver.take()) {
     if (message.kind == CDMF_VIEW_MESSAGE) {
       Content content{};
       std::memcpy(&content, message.content.data(), std::min(message.content.size(), sizeof content));
       const auto known = expected.emplace(message.peer, Content{content.victim, 0}).first;
+      if (is_pool && content.victim > known->second.victim) known->second = {content.victim, 0};
       const Content& next = known->second;
       if (content.victim != next.victim || content.sequence != next.sequence ||
           message.content != content_of(next.victim, next.sequence)) {
@@ -194,7 +198,7 @@ void check_nothing_left(const char* by, const Footprint& empty) {
     std::map<cdmf_peer, Content> expected;
     g_board->ready = true;
     while (!g_board->finish) {
-      take(server, expected);
+      take(server, expected, is_pool(options));
       (void)server->await_messages(server.self(), in_ms(20));
     }
     check_footprint(server, before);
@@ -222,7 +226,7 @@ void check_nothing_left(const char* by, const Footprint& empty) {
         std::this_thread::sleep_for(100us);
         continue;
       }
-      while (!take(client, expected)) (void)client->await_messages(client.self(), in_ms(20));
+      while (!take(client, expected, false)) (void)client->await_messages(client.self(), in_ms(20));
     }
     check_footprint(client, before);
     client.close();
@@ -245,6 +249,7 @@ void check_nothing_left(const char* by, const Footprint& empty) {
         std::this_thread::sleep_for(100us);
         continue;
       }
+      ++g_board->links;
       for (bool ended = false; !ended;) {
         if (producer.send(producer.peer, "work") == CDMF_BUFFER_FULL) {
           (void)producer->await_space(producer.self(), producer.peer, 4, in_ms(1));
@@ -257,7 +262,6 @@ void check_nothing_left(const char* by, const Footprint& empty) {
           if (message.reason != CDMF_PEER_DIED) wrong("a death was told as " + std::to_string(message.reason));
           ended = true;
           ++g_board->deaths;
-          g_board->ended = g_board->joined.load();
         }
       }
     }
@@ -305,9 +309,8 @@ void stop_for(pid_t pid, std::uint32_t self, std::chrono::milliseconds time) {
   wait_for("one that was stopped goes on", [&] { return g_board->flushed > flushed; });
 }
 
-/// receives  a victim sends nothing, it counts what it received.
 void kill_so_often(std::uint64_t cycles, std::uint32_t first, const std::function<void(std::uint32_t)>& live,
-                   std::mt19937& random, Counts& counts, bool receives = false) {
+                   std::mt19937& random, Counts& counts) {
   for (std::uint64_t i = 0; i < cycles; ++i) {
     const std::uint32_t self = first + static_cast<std::uint32_t>(i);
     g_board->flushed = 0;
@@ -318,7 +321,7 @@ void kill_so_often(std::uint64_t cycles, std::uint32_t first, const std::functio
     } else {
       const std::uint32_t enough = 1 + static_cast<std::uint32_t>(random() % 6);
       wait_for("a new process has its link", [&] { return g_board->flushed >= enough; });
-      if (!receives && (i % 100 == 50 || i == 1500)) {
+      if (i % 100 == 50 || i == 1500) {
         stop_for(pid, self, i == 1500 ? 2500ms : 20ms);  // Once beyond every time-out there is.
         ++counts.stops;
       }
@@ -329,12 +332,35 @@ void kill_so_often(std::uint64_t cycles, std::uint32_t first, const std::functio
     const std::uint32_t flushed = g_board->flushed;
     if (flushed == 0) continue;
     ++counts.with_link;
-    if (!receives) counts.flushed += flushed;
+    counts.flushed += flushed;
     wait_for("the survivor knows of the death of " + std::to_string(self), [&] { return g_board->ended == self; });
-    if (!receives && g_board->received < flushed) {
+    if (g_board->received < flushed) {
       wrong(std::to_string(flushed) + " messages were flushed before a death, only " +
             std::to_string(g_board->received) + " arrived");
     }
+  }
+}
+
+/// The consumers of a pool, whose producer survives.
+void kill_consumers(std::uint64_t cycles, const std::function<void()>& live, std::mt19937& random, Counts& counts) {
+  const std::uint64_t deaths_before = g_board->deaths;
+  const auto deaths = [&] { return g_board->deaths - deaths_before; };
+  for (std::uint64_t i = 0; i < cycles; ++i) {
+    g_board->flushed = 0;
+    const pid_t pid = launch(live);
+    if (random() % 4 == 0) {  // At any time, also before it is in the pool.
+      std::this_thread::sleep_for(std::chrono::microseconds(random() % 2000));
+    } else {
+      const std::uint32_t enough = 1 + static_cast<std::uint32_t>(random() % 6);
+      wait_for("a new consumer receives, and the producer has a link",
+               [&] { return g_board->flushed >= enough && g_board->links > deaths(); });
+    }
+    const std::uint64_t links = g_board->links;
+    counts.with_link += links > deaths();
+    kill(pid, SIGKILL);
+    reap(pid);
+    ++counts.kills;
+    wait_for("the producer knows of the death of consumer " + std::to_string(i), [&] { return deaths() >= links; });
   }
 }
 
@@ -376,15 +402,17 @@ int run(std::uint64_t cycles, const Options& options) {
       cycles - cycles / 3, 0, [&](std::uint32_t self) { live_as_client(endpoint, options, self); }, random, clients);
   end_survivor(survivor);
 
-  const bool is_pool = options.contains("ring_type") && options.at("ring_type") == "mpmc";
-  survivor = launch([&] { is_pool ? survive_as_producer(endpoint, options) : survive_as_client(endpoint, options); });
-  wait_for("the client is ready", [] { return g_board->ready.load(); });
-  kill_so_often(
-      cycles / 3, 1u << 31,
-      [&](std::uint32_t self) {
-        is_pool ? live_as_consumer(endpoint, options, self) : live_as_server(endpoint, options, self);
-      },
-      random, servers, is_pool);
+  if (is_pool(options)) {
+    survivor = launch([&] { survive_as_producer(endpoint, options); });
+    wait_for("the producer is ready", [] { return g_board->ready.load(); });
+    kill_consumers(
+        cycles / 3, [&] { live_as_consumer(endpoint, options); }, random, servers);
+  } else {
+    survivor = launch([&] { survive_as_client(endpoint, options); });
+    wait_for("the client is ready", [] { return g_board->ready.load(); });
+    kill_so_often(
+        cycles / 3, 1u << 31, [&](std::uint32_t self) { live_as_server(endpoint, options, self); }, random, servers);
+  }
   end_survivor(survivor);
 
   // What the last of the killed servers left is in nobody's way, and goes with the next.
