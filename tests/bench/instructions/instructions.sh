@@ -43,7 +43,9 @@ ours='
 
 "$program" --list >"$folder/list"
 while read -r preset operation; do
+  # Calls whose time is up are looked for by the clock, once a tick: left out.
   valgrind --tool=callgrind "--callgrind-out-file=$folder/out" "--toggle-collect=measured_${operation%%_*}" \
+    "--toggle-collect=cdmf::ipc::rpc::ProxyCore::expire_if_due()" \
     "$program" "$preset" "$operation" >"$folder/log" 2>&1 ||
     { cat "$folder/log" >&2; echo "instructions.sh: $preset $operation failed" >&2; exit 1; }
   echo "$preset/$operation $(awk "$ours" "$folder/out")"
