@@ -2,6 +2,7 @@
 #include "ipc/property.h"
 
 #include <array>
+#include <bit>
 #include <charconv>
 #include <limits>
 
@@ -180,7 +181,10 @@ ParsedValue check_value(const cdmf_property& property, std::string_view text) {
   }
   if ((property.flags & CDMF_PROPERTY_POWER_OF_TWO) != 0 &&
       (value.number <= 0 || (value.number & (value.number - 1)) != 0)) {
-    return problem(std::string(text) + " is not a power of two");
+    if (value.number <= 0) return problem(std::string(text) + " is not a power of two");
+    const auto below = static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(value.number)));
+    return problem(std::string(text) + " is not a power of two; " + std::to_string(below) + " and " +
+                   std::to_string(std::uint64_t{2} * static_cast<std::uint64_t>(below)) + " are");
   }
   return value;
 }

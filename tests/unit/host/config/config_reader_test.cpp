@@ -299,7 +299,7 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"OptionIsAList", transport("    alpha: { room: [1] }\n"),
               "6:20: transports.main.alpha.room: expected one value, got a list; size (bytes, e.g. 64KiB)"},
         Wrong{"OptionNotAPowerOfTwo", transport("    alpha: { depth: 6 }\n"),
-              "6:21: transports.main.alpha.depth: 6 is not a power of two; How many at once."},
+              "6:21: transports.main.alpha.depth: 6 is not a power of two; 4 and 8 are; How many at once."},
         Wrong{"OptionAboveItsMaximum", transport("    alpha: { room: 2MiB }\n"),
               "6:20: transports.main.alpha.room: 2MiB is above the maximum 1MiB; Bytes in flight."},
         Wrong{"SectionOfAnotherTypeIsCheckedToo", transport("    beta: { file: x, patience: 2 }\n"),
