@@ -23,10 +23,10 @@ inline void copy_short(std::byte* to, const void* from_bytes, std::size_t size) 
   const auto* const from = static_cast<const std::byte*>(from_bytes);
   const auto copy_words = [&](std::size_t at) {
 #if defined(__x86_64__)
-    __m128i low = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + at));
-    asm("" : "+x"(low));  // Or the compiler makes one load of the two.
-    const __m128d both = _mm_loadh_pd(_mm_castsi128_pd(low), reinterpret_cast<const double*>(from + at + 8));
-    _mm_storeu_pd(reinterpret_cast<double*>(to + at), both);
+    __m128d words = _mm_load_sd(reinterpret_cast<const double*>(from + at));
+    asm("" : "+x"(words));  // Or the compiler makes one load of the two.
+    words = _mm_loadh_pd(words, reinterpret_cast<const double*>(from + at + 8));
+    _mm_storeu_pd(reinterpret_cast<double*>(to + at), words);
 #else
     std::memcpy(to + at, from + at, 16);
 #endif
@@ -43,15 +43,14 @@ inline void copy_short(std::byte* to, const void* from_bytes, std::size_t size) 
     copy_words(at);
     copy_words(at + 16);
   }
+  if (at == size) return;
   if (at + 16 <= size) {
     copy_words(at);
     at += 16;
+    if (at == size) return;
   }
-  if (at + 8 <= size) {
-    copy_word(at);
-    at += 8;
-  }
-  if (at != size) copy_word(size - 8);
+  if (at + 8 < size) copy_word(at);
+  copy_word(size - 8);
 }
 
 inline void write_short(std::byte* memory, const cdmf_pieces& frame) noexcept {

@@ -62,7 +62,7 @@ class RecordProducer {
   void tell_written(const std::byte* payload, std::uint64_t payload_bytes) noexcept {
     const std::byte* const envelope = payload - kEnvelopeBytes;
     // Not at the next place: behind the padding to come.
-    const std::uint64_t begin = envelope == next_ ? tail_ : tail_ + to_end();
+    const std::uint64_t begin = envelope == next_ ? tail() : tail() + to_end();
     control_->writing_from.store(begin, std::memory_order_relaxed);
     control_->written_to.store(begin + kEnvelopeBytes + payload_bytes, std::memory_order_relaxed);
   }
@@ -107,7 +107,11 @@ class RecordProducer {
     return static_cast<std::uint64_t>(at - bytes_) / kLineBytes;
   }
   std::uint64_t to_end() const noexcept { return static_cast<std::uint64_t>(end_ - next_); }
-  std::uint64_t free_bytes() const noexcept { return capacity_ - (tail_ - head_seen_); }
+  /// After the last committed record, flushed or not.
+  std::uint64_t tail() const noexcept { return lap_begin_ + static_cast<std::uint64_t>(next_ - bytes_); }
+  std::uint64_t free_bytes() const noexcept { return capacity_ - (tail() - head_seen_); }
+  /// Bytes from the tail on that are free and not behind the end, as far as is known.
+  std::uint64_t linear() const noexcept { return static_cast<std::uint64_t>(free_end_ - next_); }
   static std::atomic_ref<std::uint32_t> word_at(std::byte* header) noexcept {
     return std::atomic_ref<std::uint32_t>(*reinterpret_cast<std::uint32_t*>(header));
   }
@@ -119,10 +123,10 @@ class RecordProducer {
   std::uint64_t capacity_;
   std::uint64_t payload_bytes_max_;
   // The ring as this end sees it.
-  std::byte* next_;          // Where tail_ stands.
-  std::uint64_t linear_;     // Bytes from there on that are free and not behind the end, as far as is known.
-  std::uint64_t tail_ = 0;   // After the last committed record, flushed or not.
-  std::uint32_t stamp_ = 1;  // Of tail_'s lap.
+  std::byte* next_;              // Where the tail stands: all that a record moves on.
+  std::byte* free_end_;          // Up to here it may go, as far as is known.
+  std::uint64_t lap_begin_ = 0;  // Position of the first byte in the tail's lap.
+  std::uint32_t stamp_ = 1;      // Of that lap.
   RingFault fault_ = RingFault::none;
   std::uint64_t head_seen_ = 0;  // The consumer's head when last looked at.
   // The open claim.
@@ -143,7 +147,7 @@ class RecordProducer {
 
 inline ClaimOutcome RecordProducer::claim(std::uint64_t payload_bytes) noexcept {
   const std::uint64_t record_bytes = whole_lines(kEnvelopeBytes + payload_bytes);
-  if (payload_bytes > payload_bytes_max_ || record_bytes > linear_) [[unlikely]]
+  if (payload_bytes > payload_bytes_max_ || record_bytes > linear()) [[unlikely]]
     return claim_slowly(payload_bytes);
   return lend(next_, payload_bytes, record_bytes);
 }
@@ -182,7 +186,7 @@ inline void RecordProducer::put_word(std::byte* header, std::uint32_t word) noex
 /// Writes a header's word, or (false) keeps it back when it is the first of the batch: it is what makes the batch
 /// visible.
 inline bool RecordProducer::write_word(std::byte* header, std::uint32_t word) noexcept {
-  if (first_word_ == 0) {
+  if (first_word_ == 0) [[unlikely]] {
     first_at_ = header;  // The last flush has seen to this line's dirty bit.
     first_word_ = word;
     return false;
@@ -193,13 +197,12 @@ inline bool RecordProducer::write_word(std::byte* header, std::uint32_t word) no
 
 /// Moves the tail on, at most to the end of the ring.
 inline void RecordProducer::advance(std::uint64_t bytes) noexcept {
-  tail_ += bytes;
   next_ += bytes;
-  linear_ -= bytes;
   if (next_ == end_) [[unlikely]] {
     next_ = bytes_;
+    lap_begin_ += capacity_;
     stamp_ = next_stamp(stamp_);
-    linear_ = free_bytes();
+    free_end_ = bytes_ + free_bytes();
   }
   fetch_ahead(bytes);
 }
@@ -210,7 +213,7 @@ inline void RecordProducer::advance(std::uint64_t bytes) noexcept {
 /// out, and large records, of which the processor sees the run itself (4 KiB: a fifth slower otherwise). bytes  by how
 /// much the tail has just moved: lines further back were asked for before.
 inline void RecordProducer::fetch_ahead(std::uint64_t bytes) const noexcept {
-  if (bytes > kFetchedRecordBytesMax || linear_ < kFetchedAhead) return;
+  if (bytes > kFetchedRecordBytesMax || linear() < kFetchedAhead) return;
   const std::byte* const until = next_ + kFetchedAhead;
   for (const std::byte* line = until - bytes; line != until; line += kLineBytes) {
     ring_buffer_detail::prefetch_for_writing(line);
@@ -222,7 +225,7 @@ inline bool RecordProducer::put(std::uint64_t payload_bytes, std::uint64_t times
   assert(payload_ == nullptr && payload_bytes <= payload_bytes_max_);
   const std::uint64_t size = kEnvelopeBytes + payload_bytes;
   const std::uint64_t record_bytes = whole_lines(size);
-  if (record_bytes > linear_) [[unlikely]]
+  if (record_bytes > linear()) [[unlikely]]
     return false;
   std::byte* const envelope = next_;
   const std::uint32_t checksum = write(envelope + kEnvelopeBytes);
@@ -245,9 +248,10 @@ inline bool RecordProducer::flush() noexcept {
   }
   word_at(first_at_).store(first_word_, std::memory_order_release);  // FILLED
   first_word_ = 0;
-  flushed_tail_ = tail_;
+  flushed_tail_ = tail();
   records_flushed_ = records_;
-  control_->tail.store(tail_, std::memory_order_relaxed);  // Observers get an estimate; nothing is read on its account.
+  control_->tail.store(flushed_tail_,
+                       std::memory_order_relaxed);  // Observers get an estimate; nothing is read on its account.
   control_->records_flushed.store(records_, std::memory_order_relaxed);
   if (clean_left_ != 0 && payload_ == nullptr) {  // Not while the lines ahead are lent.
     --clean_left_;

@@ -37,7 +37,7 @@ RecordProducer::RecordProducer(const RecordRingMemory& memory)
       capacity_(memory.capacity_bytes),
       payload_bytes_max_(shm::payload_bytes_max(memory.capacity_bytes)),
       next_(memory.bytes),
-      linear_(memory.capacity_bytes),
+      free_end_(memory.bytes + memory.capacity_bytes),
       dirty_(memory.capacity_bytes / kLineBytes) {
   assert(is_valid_capacity(memory.capacity_bytes));
 }
@@ -49,7 +49,7 @@ ClaimOutcome RecordProducer::claim_slowly(std::uint64_t payload_bytes) noexcept 
   const std::uint64_t record_bytes = whole_lines(kEnvelopeBytes + payload_bytes);
   const std::uint64_t padding_bytes = record_bytes <= to_end() ? 0 : to_end();
   if (fault_ != RingFault::none || (padding_bytes + record_bytes > free_bytes() && !refresh_head())) {
-    linear_ = 0;  // Every claim comes by here from now on.
+    free_end_ = next_;  // Every claim comes by here from now on.
     return ClaimOutcome::corrupt;
   }
   if (padding_bytes + record_bytes > free_bytes()) {
@@ -64,8 +64,8 @@ ClaimOutcome RecordProducer::claim_slowly(std::uint64_t payload_bytes) noexcept 
 void RecordProducer::pad() noexcept {
   put_word(next_, commit_word(stamp_, kPaddingSize));
   dirty_.mark(line_of(next_) + 1, capacity_ / kLineBytes);  // (I): passed over, words of any age.
-  linear_ = to_end();  // Of it the consumer may have told nothing yet: the claim has looked at the whole.
-  advance(linear_);
+  free_end_ = end_;  // Of it the consumer may have told nothing yet: the claim has looked at the whole.
+  advance(to_end());
 }
 
 /// Sets the words of the dirty lines to 0 that may soon be the next header's place, when records of several sizes have
@@ -97,15 +97,15 @@ bool RecordProducer::refresh_head() noexcept {
     return false;
   }
   head_seen_ = head;
-  if (tail_ - head > high_water_) {
-    high_water_ = tail_ - head;
+  if (tail() - head > high_water_) {
+    high_water_ = tail() - head;
     control_->high_water.store(high_water_, std::memory_order_relaxed);
   }
-  linear_ = std::min(to_end(), free_bytes());
+  free_end_ = next_ + std::min(to_end(), free_bytes());
   return true;
 }
 
-std::uint64_t RecordProducer::used_bytes() noexcept { return refresh_head() ? tail_ - head_seen_ : 0; }
+std::uint64_t RecordProducer::used_bytes() noexcept { return refresh_head() ? tail() - head_seen_ : 0; }
 
 bool ring_has_room(const RecordRingMemory& memory, std::uint64_t payload_bytes) noexcept {
   const std::uint64_t capacity = memory.capacity_bytes;
