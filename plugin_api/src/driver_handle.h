@@ -1,5 +1,6 @@
 #pragma once
 // driver_handle.h: one driver of one plugin; frees it with its last reference (Transport, loans, held messages).
+#include <cstddef>
 #include <memory>
 #include <string>
 
@@ -20,18 +21,24 @@ class DriverHandle {
   [[nodiscard]] const cdmf_driver_ops& ops() const noexcept { return *driver_.ops; }
   [[nodiscard]] void* self() const noexcept { return driver_.self; }
   /// Of ipc/put_abi.h; null: the driver does not offer it.
-  [[nodiscard]] auto put() const noexcept { return put_; }
+  [[nodiscard]] auto put() const noexcept { return put_.put; }
+  [[nodiscard]] auto put_burst() const noexcept { return put_.put_burst; }
 
  private:
-  [[nodiscard]] decltype(cdmf_put::put) find_put() const noexcept {
-    const auto* extension = static_cast<const cdmf_put*>(ops().get_extension(self(), CDMF_PUT_EXTENSION));
-    return extension != nullptr && extension->struct_size >= sizeof(cdmf_put) ? extension->put : nullptr;
+  /// As far as the plugin's version of it goes; the rest stays null.
+  [[nodiscard]] cdmf_put find_put() const noexcept {
+    cdmf_put found{};
+    const auto* offered = static_cast<const cdmf_put*>(ops().get_extension(self(), CDMF_PUT_EXTENSION));
+    if (offered == nullptr) return found;
+    if (offered->struct_size >= offsetof(cdmf_put, put_burst)) found.put = offered->put;
+    if (offered->struct_size >= sizeof found) found.put_burst = offered->put_burst;
+    return found;
   }
 
   std::shared_ptr<const void> library_;  // First member: outlives the code it keeps loaded.
   Settings settings_;
   cdmf_driver driver_;
-  decltype(cdmf_put::put) put_;
+  const cdmf_put put_;
 };
 
 /// A driver of this plugin, or the reason why there is none: the plugin's own words, or what its table lacks.

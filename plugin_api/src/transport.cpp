@@ -37,6 +37,9 @@ TransportResult<> Transport::disconnect() { return std::shared_ptr(core_)->disco
 void Transport::stop() { std::shared_ptr(core_)->stop(); }
 void Transport::cleanup() { std::shared_ptr(core_)->cleanup(); }
 
+TransportResult<std::size_t> Transport::sendBatch(std::span<const MessageView> messages, const SendOptions& options) {
+  return core_->send_batch(messages, options);
+}
 TransportResult<Loan> Transport::loan(std::size_t payload_size, const LoanOptions& options) {
   return core_->loan(payload_size, options);
 }

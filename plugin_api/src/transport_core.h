@@ -45,6 +45,7 @@ class TransportCore : public std::enable_shared_from_this<TransportCore> {
 
   // Sending.
   TransportResult<> send(const MessageView& message, const SendOptions& options);
+  TransportResult<std::size_t> send_batch(std::span<const MessageView> messages, const SendOptions& options);
   TransportResult<Loan> loan(std::size_t payload_size, const LoanOptions& options);
   TransportResult<> commit(Loan& loan, std::size_t payload_size);
   void abort(Loan& loan) noexcept;
@@ -114,6 +115,7 @@ class TransportCore : public std::enable_shared_from_this<TransportCore> {
                           cdmf_loan& loan, PeerId peer);
   cdmf_status resolve_peer(const SendOptions& options, PeerId& peer) noexcept;
   cdmf_status try_put(const MessageView& message, bool flush, PeerId peer) noexcept;
+  std::size_t try_put_burst(std::span<const MessageView> messages, const SendOptions& options) noexcept;
   Status send_carefully(cdmf_status tried, const MessageView& message, const SendOptions& options);
   cdmf_status send_in_steps(cdmf_status status, SenderLock& lock, const MessageView& message,
                             const SendOptions& options, PeerId peer);
@@ -123,7 +125,7 @@ class TransportCore : public std::enable_shared_from_this<TransportCore> {
   Status send_failed(cdmf_status status, const SendOptions& options, std::size_t payload_size);
   [[nodiscard]] bool fits(const MessageView& message) const noexcept;
   [[nodiscard]] Status refuse(const MessageView& message);
-  void count_sent(std::size_t payload_size) noexcept;
+  void count_sent(std::size_t messages, std::uint64_t bytes) noexcept;
 
   // Receiving.
   void io_loop();

@@ -10,6 +10,15 @@ namespace {
 
 constexpr cdmf_status kNotTried = -1;  // No status of a driver.
 
+/// A frame of a message without extensions, where its bytes are.
+inline void point_to(const MessageView& message, cdmf_pieces& frame) noexcept {
+  make_frame_header(frame.head, message, message.subject.size(), 0);
+  frame.body = message.payload.data();
+  frame.body_size = message.payload.size();
+  frame.tail = message.subject.data();
+  frame.tail_size = message.subject.size();
+}
+
 }  // namespace
 
 /// Senders::MANY: one sender at a time. Senders::ONE: nothing.
@@ -96,9 +105,9 @@ inline bool TransportCore::fits(const MessageView& message) const noexcept {
   return {error, std::move(text)};
 }
 
-void TransportCore::count_sent(std::size_t payload_size) noexcept {
-  counters_.messages_sent.add(1);
-  counters_.bytes_sent.add(payload_size);
+inline void TransportCore::count_sent(std::size_t messages, std::uint64_t bytes) noexcept {
+  counters_.messages_sent.add(messages);
+  counters_.bytes_sent.add(bytes);
 }
 
 /// Whom a message is for, when anything can be sent.
@@ -187,11 +196,7 @@ inline cdmf_status TransportCore::try_put(const MessageView& message, bool flush
   if (put == nullptr || message.hops != 0) [[unlikely]]
     return kNotTried;
   cdmf_pieces frame;
-  make_frame_header(frame.head, message, message.subject.size(), 0);
-  frame.body = message.payload.data();
-  frame.body_size = message.payload.size();
-  frame.tail = message.subject.data();
-  frame.tail_size = message.subject.size();
+  point_to(message, frame);
   return put(driver_->self(), peer, &frame, flush ? 1 : 0);
 }
 
@@ -203,7 +208,7 @@ inline TransportResult<> TransportCore::send(const MessageView& message, const S
       resolve_peer(options, peer) == CDMF_OK) {
     status = try_put(message, options.flush, peer);
     if (status == CDMF_OK) [[likely]] {
-      count_sent(message.payload.size());
+      count_sent(1, message.payload.size());
       return {};
     }
   }
@@ -234,8 +239,55 @@ TransportResult<> Transport::send(const MessageView& message, const SendOptions&
   }
   if (status != CDMF_OK) [[unlikely]]
     return send_failed(status, options, message.payload.size());
-  count_sent(message.payload.size());
+  count_sent(1, message.payload.size());
   return {};
+}
+
+/// Hands the first of these, up to a burst, to a driver that takes many frames at once. Returns how many were sent: 0
+/// also where send_carefully() must do it.
+std::size_t TransportCore::try_put_burst(std::span<const MessageView> messages, const SendOptions& options) noexcept {
+  const SenderLock lock(*this);
+  PeerId peer = kNoPeer;
+  if (resolve_peer(options, peer) != CDMF_OK) return 0;
+  const auto put_burst = driver_->put_burst();
+  if (put_burst == nullptr) return 0;
+  cdmf_pieces frames[Transport::kBurstMax];
+  const std::size_t count_max = std::min(messages.size(), Transport::kBurstMax);
+  std::size_t count = 0;
+  for (; count < count_max && fits(messages[count]) && messages[count].hops == 0; ++count) {
+    point_to(messages[count], frames[count]);
+  }
+  if (count == 0) return 0;
+  const bool flush = options.flush && count == messages.size();
+  // No more than there were, whatever a plugin says.
+  const std::size_t sent = std::min(count, put_burst(driver_->self(), peer, frames, count, flush ? 1 : 0));
+  std::uint64_t bytes = 0;
+  for (std::size_t i = 0; i < sent; ++i) bytes += frames[i].body_size;
+  count_sent(sent, bytes);
+  return sent;
+}
+
+/// As many at once as go; then one by itself, which waits for room, or says why it is not sent.
+TransportResult<std::size_t> TransportCore::send_batch(std::span<const MessageView> messages,
+                                                       const SendOptions& options) {
+  TransportResult<std::size_t> result;
+  std::size_t& sent = result.value;
+  while (sent < messages.size()) {
+    const std::size_t at_once = forked() ? 0 : try_put_burst(messages.subspan(sent), options);
+    sent += at_once;
+    if (at_once == Transport::kBurstMax || sent == messages.size()) continue;
+    SendOptions alone = options;
+    alone.flush = options.flush && sent + 1 == messages.size();
+    Status outcome = send_carefully(kNotTried, messages[sent], alone);
+    if (!outcome) {
+      if (options.flush && sent != 0) (void)flush(options.peer, std::chrono::nanoseconds(0));
+      result.error = outcome.error;
+      result.error_message = std::move(outcome.error_message);
+      break;
+    }
+    ++sent;
+  }
+  return result;
 }
 
 /// Claims, waiting for room where that is allowed, writes the frame, and commits. status: what a first try came to.
@@ -329,7 +381,7 @@ TransportResult<> TransportCore::commit(Loan& loan, std::size_t payload_size) {
   const cdmf_status status = driver->ops().commit(driver->self(), &loan.loan_, size, loan.flush_ ? 1 : 0);
   if (lock.many()) forget_loan(*driver, loan.loan_.peer);
   if (status != CDMF_OK) return send_failed(status, SendOptions{.peer = loan.loan_.peer}, payload_size);
-  count_sent(payload_size);
+  count_sent(1, payload_size);
   return {};
 }
 

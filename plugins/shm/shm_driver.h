@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -36,8 +37,9 @@ class ShmDriver final : public Driver, private Rendezvous::Owner {
   cdmf_status claim(cdmf_peer peer, std::size_t size, cdmf_loan& loan) override;
   cdmf_status commit(const cdmf_loan& loan, std::size_t size, bool flush) override;
   void abort(const cdmf_loan& loan) override;
-  /// In place of claim() and commit(): ipc/put_abi.h.
+  /// In place of claim() and commit(), for one frame and for many: ipc/put_abi.h.
   cdmf_status put(cdmf_peer peer, const cdmf_pieces& frame, bool flush) noexcept;
+  std::size_t put_burst(cdmf_peer peer, std::span<const cdmf_pieces> frames, bool flush) noexcept;
   cdmf_status flush(cdmf_peer peer, std::uint64_t deadline) override;
   cdmf_status await_space(cdmf_peer peer, std::size_t size, std::uint64_t deadline) override;
 

@@ -174,6 +174,24 @@ cdmf_status ShmDriver::put(cdmf_peer peer, const cdmf_pieces& frame, bool flush)
   return flush ? flush_put(*link) : CDMF_OK;
 }
 
+/// The first one goes by itself, and through every check; the others to the same peer, as long as there is room.
+std::size_t ShmDriver::put_burst(cdmf_peer peer, std::span<const cdmf_pieces> frames, bool flush) noexcept {
+  if (frames.empty() || put(peer, frames[0], false) != CDMF_OK) return 0;
+  Link& link = *last_put_;  // Set by it.
+  RecordProducer& producer = *link.producer;
+  const bool checksum = link.terms().plan.checksum;
+  std::size_t count = 1;
+  for (; count != frames.size(); ++count) {
+    const cdmf_pieces& frame = frames[count];
+    const std::size_t size = sizeof frame.head + frame.body_size + frame.tail_size;
+    if (size > link.put_size_max()) break;
+    const auto write = [&](std::byte* memory) { return write_frame(producer, memory, frame, size, checksum); };
+    if (!producer.put(size, link.batch_time_us, write)) break;
+  }
+  if (flush) (void)flush_put(link);  // A broken bell ends the link, as the next call says.
+  return count;
+}
+
 /// The first of a batch says when it was sent.
 [[gnu::noinline]] cdmf_status ShmDriver::put_timed(Link& link, const cdmf_pieces& frame, bool flush) noexcept {
   time_of_sending(link);

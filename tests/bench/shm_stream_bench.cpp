@@ -108,6 +108,8 @@ T require(TransportResult<T> result) {
   if constexpr (!std::is_void_v<T>) return std::move(result.value);
 }
 
+enum class Way { single, batch };  // send(), and sendBatch() of kBatch messages.
+
 class Side {
  public:
   Side(const std::string& text, Role role) {
@@ -121,12 +123,22 @@ class Side {
     require(transport_->start());
     require(transport_->connect());
     std::memset(payload_, 'p', sizeof payload_);
+    std::memset(payloads_, 'p', sizeof payloads_);
+    for (std::size_t i = 0; i < kBatch; ++i) messages_[i].payload = std::as_bytes(std::span(payloads_[i]));
   }
   void send(std::uint64_t number, bool flush) {
     std::memcpy(payload_, &number, sizeof number);
     MessageView message;
     message.payload = std::as_bytes(std::span(payload_));
     require(transport_->send(message, {.flush = flush}));
+  }
+  /// The numbers from first on, in one call.
+  void send_batch(std::uint64_t first) {
+    for (std::uint64_t i = 0; i < kBatch; ++i) {
+      const std::uint64_t number = first + i;
+      std::memcpy(payloads_[i], &number, sizeof number);
+    }
+    if (require(transport_->sendBatch(messages_)) != kBatch) throw std::runtime_error("a part of a batch was not sent");
   }
   template <class Handler>
   std::size_t poll(Handler&& handler) {
@@ -151,10 +163,16 @@ class Side {
       if (count == 0) (void)transport_->await(std::chrono::seconds(1));
     }
   }
-  void stream_for(std::chrono::nanoseconds budget) {
+  /// kBatch messages and a flush.
+  void send_numbers(std::uint64_t first, Way way) {
+    if (way == Way::batch) return send_batch(first);
+    for (int i = 0; i < kBatch; ++i) send(first++, i + 1 == kBatch);
+  }
+  void stream_for(std::chrono::nanoseconds budget, Way way) {
     const auto begin = Clock::now();
     do {
-      for (int i = 0; i < kBatch; ++i) send(number_++, i + 1 == kBatch);
+      send_numbers(number_, way);
+      number_ += kBatch;
     } while (Clock::now() - begin < budget);
     send(kLast, true);
     bool answered = false;
@@ -165,11 +183,11 @@ class Side {
       });
     }
   }
-  Measured stream() {
-    stream_for(kBudget / 6);
+  Measured stream(Way way) {
+    stream_for(kBudget / 6, way);
     const std::uint64_t before = number_;
     const auto begin = Clock::now();
-    stream_for(kBudget);
+    stream_for(kBudget, way);
     const std::chrono::duration<double> took = Clock::now() - begin;
     return {static_cast<double>(number_ - before) / took.count()};
   }
@@ -185,20 +203,22 @@ class Side {
   std::unique_ptr<Transport> transport_;
   std::uint64_t number_ = 0;
   char payload_[kSize];
+  char payloads_[kBatch][kSize];
+  MessageView messages_[kBatch];
 };
 
-Measured through_plugin(const CpuPair& cpus, const std::string& options) {
+Measured through_plugin(const CpuPair& cpus, const std::string& options, Way way) {
   const std::string text = yaml(options, kRingBytes);
   const auto server = [&](const std::function<void()>& ready) {
     Side side(text, Role::SERVER);
     ready();
     side.sink();
   };
-  return measure_beside({server}, cpus, [&] { return Side(text, Role::CLIENT).stream(); });
+  return measure_beside({server}, cpus, [&] { return Side(text, Role::CLIENT).stream(way); });
 }
 
 /// Nanoseconds a message, of one side.
-Measured alone(const CpuPair& cpus, const std::string& options, bool sending) {
+Measured alone(const CpuPair& cpus, const std::string& options, bool sending, Way way) {
   const std::string text = yaml(options, 256 * 1024);
   return measure_beside({}, cpus, [&] {
     Side server(text, Role::SERVER);
@@ -209,7 +229,8 @@ Measured alone(const CpuPair& cpus, const std::string& options, bool sending) {
     std::uint64_t expected = 0;
     for (int stretch = 0; stretch < 20000; ++stretch) {
       const auto begin = Clock::now();
-      for (int i = 0; i < kBatch; ++i) client.send(number++, i + 1 == kBatch);
+      client.send_numbers(number, way);
+      number += kBatch;
       const auto sent = Clock::now();
       while (expected < number) {
         server.poll([&](const MessageView& message) {
@@ -330,10 +351,14 @@ void add_subjects(Rounds& rounds, const CpuPair& cpus) {
   };
   for (const auto& [name, options] : kinds) {
     const std::string text = options;
-    rounds.add({std::string("transport/") + name, Unit::messages_per_second, [=] { return through_plugin(cpus, text); },
-                [=] { return bare_ring(cpus); }});
-    rounds.add({std::string("send/") + name, Unit::round_trip_ns, [=] { return alone(cpus, text, true); }});
-    rounds.add({std::string("receive/") + name, Unit::round_trip_ns, [=] { return alone(cpus, text, false); }});
+    for (const Way way : {Way::single, Way::batch}) {
+      const std::string of = name + std::string(way == Way::batch ? "/batch" : "");
+      rounds.add({"transport/" + of, Unit::messages_per_second, [=] { return through_plugin(cpus, text, way); },
+                  [=] { return bare_ring(cpus); }});
+      rounds.add({"send/" + of, Unit::round_trip_ns, [=] { return alone(cpus, text, true, way); }});
+    }
+    rounds.add(
+        {std::string("receive/") + name, Unit::round_trip_ns, [=] { return alone(cpus, text, false, Way::batch); }});
   }
   for (const std::size_t members : {1, 2}) {
     const std::string count = std::to_string(members);

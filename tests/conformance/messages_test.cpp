@@ -56,6 +56,37 @@ TEST_F(Messages, ArriveWholeAndInOrder) {
   EXPECT_EQ(server.getStats().recv_errors, 0u);
 }
 
+TEST_F(Messages, SentInBatchesArriveWholeAndInOrder) {
+  constexpr std::uint64_t kCount = 6000;
+  std::vector<std::string> payloads(kCount);
+  std::vector<MessageView> messages(kCount);
+  for (std::uint64_t i = 0; i < kCount; ++i) {
+    payloads[i] = pattern(fit(i % 7 == 0 ? i * 37 % 3000 : i % 300), i);
+    messages[i] = text(payloads[i], i);
+    messages[i].subject = std::string_view(payloads[i]).substr(0, i % 40);
+    messages[i].hops = static_cast<std::uint8_t>(i % 100 == 99);
+  }
+  std::span<const MessageView> rest = messages;
+  for (std::size_t size = 0; !rest.empty(); size = (size * 3 + 1) % 400) {
+    const auto batch = rest.first(std::min(size, rest.size()));
+    const auto result = client.sendBatch(batch, {.flush = size % 2 == 0});
+    ASSERT_TRUE(result.success()) << result.text();
+    ASSERT_EQ(result.value, batch.size());
+    rest = rest.subspan(batch.size());
+  }
+  ASSERT_TRUE(client.flush().success());
+  ASSERT_TRUE(record.wait_for_messages(kCount));
+  const auto got = record.messages();
+  for (std::uint64_t i = 0; i < kCount; ++i) {
+    ASSERT_EQ(got[i].getId(), i);
+    ASSERT_EQ(got[i].getPayloadText(), payloads[i]) << i;
+    ASSERT_EQ(got[i].getSubject(), messages[i].subject) << i;
+    ASSERT_EQ(got[i].getHops(), messages[i].hops) << i;
+  }
+  EXPECT_EQ(client.getStats().messages_sent, kCount);
+  EXPECT_TRUE(eventually([&] { return server.getStats().bytes_received == client.getStats().bytes_sent; }));
+}
+
 TEST_F(Messages, GoBothWaysAtOnce) {
   CDMF_NEEDS_NO(CDMF_CAP_ONE_WAY);
   constexpr std::uint64_t kCount = 2000;
@@ -259,6 +290,34 @@ TEST_F(Polled, FullIsToldAtOnceOrAfterTheTimeoutAndWhatWasAcceptedArrives) {
   EXPECT_EQ(server.receive(20ms).error, TransportError::TIMEOUT) << "a refused message arrived";
   EXPECT_TRUE(client.send(text("room again"), {.timeout = 0ms}).success());
   EXPECT_TRUE(server.receive(watchdog()).success()) << "accepted after a refusal, and lost";
+}
+
+TEST_F(Polled, ABatchSaysHowManyWereSentAndExactlyThoseArrive) {
+  const std::string small = pattern(64, 1);
+  const std::string large(client.getInfo().max_message_size + 1, 'x');
+  std::vector<MessageView> messages(50, text(small));
+  std::uint64_t accepted = 0;
+  const auto send = [&] {
+    for (std::size_t i = 0; i < messages.size(); ++i) messages[i].id = accepted + i;
+    const auto result = client.sendBatch(messages, {.timeout = 0ms});
+    accepted += result.value;
+    return result.error;
+  };
+  messages[21] = text(large);
+  EXPECT_EQ(send(), TransportError::BUFFER_OVERFLOW);
+  EXPECT_EQ(accepted, 21u);
+  messages[21] = text(small);
+  TransportError error;
+  while ((error = send()) == TransportError::SUCCESS) ASSERT_LT(accepted, 10'000'000u) << "the buffer has no bound";
+  EXPECT_EQ(error, TransportError::BUFFER_FULL);
+  for (std::uint64_t i = 0; i < accepted; ++i) {
+    const auto got = server.receive(watchdog());
+    ASSERT_TRUE(got.success()) << got.text() << " at " << i << " of " << accepted;
+    ASSERT_EQ(got.value->getId(), i);
+    ASSERT_EQ(got.value->getPayloadText(), small);
+  }
+  EXPECT_EQ(server.receive(20ms).error, TransportError::TIMEOUT) << "a refused message arrived";
+  EXPECT_EQ(client.getStats().messages_sent, accepted);
 }
 
 TEST_F(Polled, BurstsOfAnyLimitHandOutEverythingOnceAndAligned) {

@@ -77,6 +77,13 @@ concept CanPut = requires(D& driver, cdmf_peer peer, const cdmf_pieces& frame) {
   { driver.put(peer, frame, true) } -> std::same_as<cdmf_status>;
 };
 
+/// … and many at once.
+template <typename D>
+concept CanPutBurst = CanPut<D> && requires(D& driver, cdmf_peer peer, std::span<const cdmf_pieces> frames) {
+  { driver.put_burst(peer, frames, true) }
+  noexcept->std::same_as<std::size_t>;
+};
+
 /// The C functions of one driver class. Calls are qualified (D::claim), hence direct and inlined: the boundary costs
 /// the one indirect call of the host.
 template <typename D>
@@ -216,9 +223,18 @@ class DriverTable {
       return guarded(self, "put", [&] { return driver(self).D::put(peer, *frame, flush != 0); });
     }
   }
+  static std::size_t put_burst(void* self, cdmf_peer peer, const cdmf_pieces* frames, std::size_t count,
+                               std::uint32_t flush) noexcept requires CanPutBurst<D> {
+    return driver(self).D::put_burst(peer, std::span(frames, count), flush != 0);
+  }
+  static constexpr cdmf_put put_table() noexcept requires CanPut<D> {
+    cdmf_put table{sizeof(cdmf_put), 0, put, nullptr};
+    if constexpr (CanPutBurst<D>) table.put_burst = put_burst;
+    return table;
+  }
   static const void* get_extension(void* self, const char* name) noexcept {
     if constexpr (CanPut<D>) {
-      static constexpr cdmf_put kPut{sizeof(cdmf_put), 0, put};
+      static constexpr cdmf_put kPut = put_table();
       if (std::string_view(name) == CDMF_PUT_EXTENSION) return &kPut;
     }
     const void* extension = nullptr;

@@ -161,7 +161,7 @@ TEST(Sdk, TheDescriptorSaysWhatItWasBuiltFor) {
 }
 
 /// Takes frames in one call. The rest is never asked for.
-class PuttingDriver final : public Driver {
+class PuttingDriver : public Driver {
  public:
   PuttingDriver(const DriverConfig& config, PluginHost /*host*/)
       : throws_(std::string_view(config.endpoint()) == "throws") {}
@@ -210,6 +210,41 @@ TEST(Sdk, ADriverWithAMethodPutOffersItAsAnExtension) {
   }
   ASSERT_EQ(log.lines.size(), 1u);
   EXPECT_NE(log.lines[0].find("put"), std::string::npos) << log.lines[0];
+}
+
+/// … and many at once.
+class BurstDriver final : public PuttingDriver {
+ public:
+  using PuttingDriver::PuttingDriver;
+  std::size_t put_burst(cdmf_peer peer, std::span<const cdmf_pieces> frames, bool flush) noexcept {
+    std::size_t count = 0;
+    while (count < frames.size() && put(peer, frames[count], flush) == CDMF_OK) ++count;
+    return count;
+  }
+};
+
+TEST(Sdk, AMethodForManyFramesIsOfferedWithPutAndNullWithoutIt) {
+  constexpr TransportDescription kPutting{.type = "putting", .summary = "puts"};
+  LogHost log;
+  cdmf_config config{};
+  config.struct_size = sizeof config;
+  config.endpoint = "works";
+  const auto offered = [&](const cdmf_plugin& plugin, auto&& look) {
+    cdmf_driver driver{};
+    ASSERT_EQ(plugin.create(&log.host, &config, &driver, nullptr), CDMF_OK);
+    const auto* put = static_cast<const cdmf_put*>(driver.ops->get_extension(driver.self, CDMF_PUT_EXTENSION));
+    ASSERT_NE(put, nullptr);
+    look(driver.self, *put);
+    driver.ops->destroy(driver.self);
+  };
+  offered(make_plugin<PuttingDriver>(kPutting), [](void*, const cdmf_put& put) { EXPECT_EQ(put.put_burst, nullptr); });
+  offered(make_plugin<BurstDriver>(kPutting), [](void* self, const cdmf_put& put) {
+    ASSERT_NE(put.put_burst, nullptr);
+    const cdmf_pieces good{{1, 2}, "abc", 3, nullptr, 0};
+    const cdmf_pieces frames[] = {good, good, {{1, 2}, "abcd", 4, nullptr, 0}, good};
+    EXPECT_EQ(put.put_burst(self, 7, frames, 4, 1), 2u);
+    EXPECT_EQ(put.put(self, 7, &good, 1), CDMF_OK);
+  });
 }
 
 TEST(Sdk, PollTimeoutsAreRoundedUpSoThatNoWaitIsEarly) {

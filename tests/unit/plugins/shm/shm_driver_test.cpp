@@ -215,6 +215,70 @@ TEST(ShmDriver, PutCopiesPiecesOfEverySizeAndNothingBesideThem) {
   }
 }
 
+TEST(ShmDriver, ABurstOfPutsEndsWhereAPutWouldAndAllBeforeArrive) {
+  for (const char* checksum : {"none", "crc32"}) {
+    Pair pair(testing::Options{{"checksum", checksum}, {"ring_buffer_capacity", "32"}});
+    const auto* extension =
+        static_cast<const cdmf_put*>(pair.client->get_extension(pair.client.self(), CDMF_PUT_EXTENSION));
+    ASSERT_NE(extension, nullptr);
+    ASSERT_NE(extension->put_burst, nullptr);
+    const auto put_burst = [&](cdmf_peer peer, std::span<const cdmf_pieces> frames, bool flush) {
+      return extension->put_burst(pair.client.self(), peer, frames.data(), frames.size(), flush ? 1 : 0);
+    };
+    const std::string body(4096 + CDMF_FRAME_OVERHEAD_MAX, 'b');
+    std::vector<cdmf_pieces> frames;
+    for (std::size_t i = 0; i < 20; ++i) {  // Of one line and of several, short and long.
+      cdmf_pieces frame{};
+      std::memcpy(frame.head, "the head has 16.", 16);
+      frame.body = body.data();
+      frame.body_size = i * i;
+      frame.tail = "tail";
+      frame.tail_size = i % 5;
+      frames.push_back(frame);
+    }
+    EXPECT_EQ(put_burst(pair.to_server + 1, frames, true), 0u) << "there is no such peer";
+    for (int lap = 0; lap < 30; ++lap) {  // Some times round the ring.
+      const std::span<const cdmf_pieces> all = frames;
+      std::size_t sent = put_burst(pair.to_server, all, false);
+      ASSERT_GT(sent, 0u);
+      // At the end of the ring the next one says why: nothing is in its way but the look that it takes itself.
+      while (sent < all.size()) {
+        ASSERT_EQ(extension->put(pair.client.self(), pair.to_server, &all[sent], 0), CDMF_OK);
+        ++sent;
+        if (sent < all.size()) sent += put_burst(pair.to_server, all.subspan(sent), false);
+      }
+      EXPECT_TRUE(pair.server.take().empty()) << "not flushed";
+      ASSERT_EQ(put_burst(pair.to_server, all.first(1), true), 1u);
+      for (const cdmf_pieces& frame : all) {
+        ASSERT_EQ(pair.server.next().content, "the head has 16." + std::string(frame.body_size, 'b') +
+                                                  std::string("tail").substr(0, frame.tail_size));
+      }
+      ASSERT_EQ(pair.server.next().content, "the head has 16.");
+    }
+    frames[2].body_size = body.size();
+    EXPECT_EQ(put_burst(pair.to_server, frames, true), 2u) << "the third is too large";
+    EXPECT_EQ(extension->put(pair.client.self(), pair.to_server, &frames[2], 1), CDMF_BUFFER_OVERFLOW);
+    EXPECT_EQ(pair.server.next().content.size(), 16u) << "those before it are flushed";
+    EXPECT_EQ(pair.server.next().content.size(), 18u);
+    frames[2].body_size = 4;
+    std::size_t sent = 0;
+    for (std::size_t more = 1; more != 0; sent += more) {
+      more = put_burst(pair.to_server, frames, false);
+      if (more == 0 && extension->put(pair.client.self(), pair.to_server, &frames[0], 0) == CDMF_OK) more = 1;
+    }
+    EXPECT_EQ(extension->put(pair.client.self(), pair.to_server, &frames[0], 0), CDMF_BUFFER_FULL);
+    for (std::size_t i = 0; i < sent; ++i) EXPECT_FALSE(pair.server.next().content.empty()) << i;
+    EXPECT_TRUE(pair.server.take().empty());
+    cdmf_loan loan{};
+    ASSERT_EQ(pair.client->claim(pair.client.self(), pair.to_server, 10, &loan), CDMF_OK);
+    EXPECT_EQ(put_burst(pair.to_server, frames, true), 0u) << "a claim is open";
+    pair.client->abort(pair.client.self(), &loan);
+    pair.server.close();
+    EXPECT_EQ(pair.client.next().kind, static_cast<std::uint32_t>(CDMF_VIEW_PEER_DISCONNECTED));
+    EXPECT_EQ(put_burst(pair.to_server, frames, true), 0u);
+  }
+}
+
 TEST(ShmDriver, ALargePutIsSummedInPiecesAndArrivesWhole) {
   Pair pair(testing::Options{{"checksum", "crc32"}}, 100'000);
   const auto* extension =
