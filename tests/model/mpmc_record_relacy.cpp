@@ -124,6 +124,7 @@ class Memory {
   Atomic<std::uint64_t>& tombstones() const { return shared_->tombstones; }
   Participant& participant(std::uint32_t index) const { return shared_->participants[index]; }
   Slot& slot(std::uint64_t position) const { return shared_->slots[position % slot_count_]; }
+  void ask_for(std::uint64_t) const {}  // A hint.
   static void relax(std::uint32_t) { rl::yield(1, $); }
 
  private:

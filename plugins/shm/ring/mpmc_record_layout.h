@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "ipc/ring_buffer/prefetch.h"
 #include "ring/record_ring.h"
 
 namespace cdmf::ipc::shm {
@@ -182,6 +183,11 @@ class BasicMpmcRecordMemory {
   }
   std::byte* payload(std::uint64_t position) const noexcept {
     return reinterpret_cast<std::byte*>(&slot(position)) + kMpmcSlotHeaderBytes;
+  }
+
+  /// A hint: that position's slot is about to be written to.
+  void ask_for(std::uint64_t position) const noexcept {
+    ring_buffer_detail::prefetch_for_writing(reinterpret_cast<const std::byte*>(&slot(position)));
   }
 
   // The counts of line `index`, for observers; by its user alone, hence no locked operation.

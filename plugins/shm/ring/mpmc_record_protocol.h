@@ -7,6 +7,7 @@
 #include <cassert>
 #include <cstdint>
 
+#include "ipc/ring_buffer/pace.h"
 #include "ring/mpmc_record_layout.h"
 
 namespace cdmf::ipc::shm {
@@ -130,6 +131,8 @@ class MpmcProtocol {
   using State = MpmcSlotState;
   static constexpr std::uint32_t kAttemptsMax = 4096;  // Then `blocked`: no loop depends on others' good will.
   static constexpr std::uint32_t kRelaxTurnsMax = 64;
+  static constexpr std::uint32_t kLooks = 8;  // In a rest, two pauses apart: as long as an answer takes to come.
+  static constexpr std::uint32_t kAskedAhead = 4;
 
   MpmcProtocol(const Memory& memory, std::uint32_t index) noexcept : memory_(memory), index_(index) {}
 
@@ -171,6 +174,10 @@ class MpmcProtocol {
         ++count;
       }
       if (count == 0) {
+        if (mpmc_lap(word) + 1 == memory_.lap_of(tail) && send_pace_.moved(tail)) {
+          rest(send_pace_, tail, word);
+          continue;
+        }
         const Look look = why_not_free(tail, word);
         if (look == Look::again) continue;
         if (look == Look::none) memory_.count_refused(index_);
@@ -213,6 +220,10 @@ class MpmcProtocol {
         ++count;
       }
       if (count == 0) {
+        if (word == mpmc_word(memory_.lap_of(head), State::empty) && receive_pace_.moved(head)) {
+          rest(receive_pace_, head, word);
+          continue;
+        }
         const Look look = why_not_filled(head, word);
         if (look == Look::again) continue;
         return look == Look::fault ? fail(MpmcFault::bad_word)
@@ -270,10 +281,28 @@ class MpmcProtocol {
   bool try_claim(Counter& counter, Announcement& announcement, std::uint64_t first, std::uint32_t count) noexcept {
     // Release, for what was settled before (SETTLED); and before the swap, which CLAIMED sees to.
     if constexpr (Memory::kAnnounces) announcement.store(mpmc_announcement(first, count), Orders::kSettledStore);
-    if (counter.compare_exchange_strong(first, first + count, Orders::kClaimedCas, Orders::kRelaxed)) [[likely]]
-      return true;                                                                   // CLAIMED
+    if (counter.compare_exchange_strong(first, first + count, Orders::kClaimedCas, Orders::kRelaxed)) [[likely]] {
+      ask_ahead(first, count);
+      return true;  // CLAIMED
+    }
     if constexpr (Memory::kAnnounces) announcement.store(0, Orders::kSettledStore);  // Rule (A)
     return false;
+  }
+
+  /// The other side still has the lines of the lap before, and either side writes to each. Fetched one by one when they
+  /// are written to, each would hold up the next swap.
+  void ask_ahead(std::uint64_t first, std::uint32_t count) const noexcept {
+    if (memory_.slot_count() <= kAskedAhead) return;
+    for (std::uint32_t i = 0; i < count; ++i) memory_.ask_for(first + i + kAskedAhead);
+  }
+
+  /// Leaves the other side alone for a moment, once at each position, and then looks at its word alone. To tell why
+  /// there is nothing, the other side's count must be read, and taken from whoever is about to swap it: too early, that
+  /// is a third of a trip there and back (measured). What is seen here decides nothing: all is read anew afterwards.
+  void rest(ring_buffer_detail::ProbingPace& pace, std::uint64_t position, std::uint64_t word) noexcept {
+    pace.rest(position);
+    for (std::uint32_t look = 0; look < kLooks && memory_.slot(position).word.load(Orders::kRelaxed) == word; ++look)
+      Memory::relax(2);
   }
 
   /// The slot at the tail is not empty for this lap. none: full.
@@ -318,6 +347,8 @@ class MpmcProtocol {
   MpmcFault fault_ = MpmcFault::none;
   std::uint64_t tail_seen_ = 0;
   std::uint64_t head_seen_ = 0;
+  ring_buffer_detail::ProbingPace send_pace_;
+  ring_buffer_detail::ProbingPace receive_pace_;
 };
 
 }  // namespace cdmf::ipc::shm

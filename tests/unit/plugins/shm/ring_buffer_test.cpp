@@ -39,6 +39,32 @@ TEST(RingBufferPace, ASideThatLooksInVainRestsOnceUntilItHasMoved) {
   EXPECT_TRUE(pace.moved(6));
 }
 
+TEST(RingBufferPace, WithItemsOneByOneALongRestIsTriedEverMoreRarely) {
+  ring_buffer_detail::ProbingPace pace;
+  EXPECT_FALSE(pace.moved(0));
+  std::vector<std::uint64_t> long_rests;
+  std::uint32_t shortest = 0;
+  for (std::uint64_t position = 1; position <= 2000; ++position) {
+    EXPECT_TRUE(pace.moved(position));
+    const std::uint32_t pauses = pace.rest(position);
+    EXPECT_FALSE(pace.moved(position)) << "polling goes on without rests";
+    if (position == 1) shortest = pauses;
+    if (pauses != shortest) long_rests.push_back(position);
+  }
+  EXPECT_EQ(long_rests, (std::vector<std::uint64_t>{64, 192, 448, 960, 1984}));
+}
+
+TEST(RingBufferPace, ALongRestIsKeptToAsLongAsEachBringsARunOfItems) {
+  ring_buffer_detail::ProbingPace pace;
+  const std::uint32_t shortest = pace.rest(1);
+  std::uint64_t position = 2;
+  while (position != 64) EXPECT_EQ(pace.rest(position++), shortest);
+  const std::uint32_t longest = pace.rest(position);
+  EXPECT_GT(longest, shortest);
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(pace.rest(position += 1000), longest);
+  EXPECT_EQ(pace.rest(position += 1), shortest) << "it brought one item: the stream is over";
+}
+
 // --- outcomes and limits, for each ring, item size and capacity ---
 
 template <typename Kind>
