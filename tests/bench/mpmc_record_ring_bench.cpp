@@ -92,7 +92,6 @@ struct Member : BasicMpmcRecordMember<Memory> {
     return claimed;
   }
   std::size_t receive_some(std::uint64_t* numbers, std::size_t count) {
-    MpmcRecordView views[kMpmcBatchMax];
     const MpmcReceived received = this->receive_burst({views, count});
     if (received.outcome == MpmcOutcome::fault) wrong();
     for (std::size_t i = 0; i < received.count; ++i) {
@@ -104,6 +103,8 @@ struct Member : BasicMpmcRecordMember<Memory> {
     }
     return received.count;
   }
+
+  MpmcRecordView views[kMpmcBatchMax];  // Not in receive_some(): initialised each time, they cost more than a message.
 };
 
 double nanoseconds_since(Clock::time_point start) {
