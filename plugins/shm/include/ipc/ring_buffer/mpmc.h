@@ -15,6 +15,7 @@
 
 #include "ipc/ring_buffer/layout.h"
 #include "ipc/ring_buffer/pace.h"
+#include "ipc/ring_buffer/prefetch.h"
 #include "ipc/ring_buffer/stats.h"
 
 namespace cdmf::ipc {
@@ -53,7 +54,9 @@ struct MpmcCell {
 }  // namespace ring_buffer_detail
 
 /// Bounded FIFO between any number of producers and consumers, which may live in different processes. Items of one
-/// producer leave in the order they were pushed. Never blocks in the kernel, allocates or calls the system.
+/// producer leave in the order they were pushed. Never blocks in the kernel, allocates or calls the system. The first
+/// look in vain at each position rests for a moment and looks again, see pace.h: less than 0.1 us, a few us in streams
+/// and now and then.
 ///
 /// Ring        Positions count claims since the start and never wrap: 64 bits last 580 years at one per nanosecond.
 ///             Position p is cell p % Capacity in lap p / Capacity. Producers claim positions by advancing `tail`,
@@ -230,6 +233,7 @@ class MPMCRingBuffer {
   static constexpr std::uint64_t kVoid = 2;
   // At least one per state; and Capacity rather than 4, since position / Capacity * Capacity is a single AND.
   static constexpr std::uint64_t kTurnsPerLap = std::max<std::uint64_t>(4, Capacity);
+  static constexpr std::size_t kFetchedAhead = 4;
 
   /// Neighbouring positions that belong to one thread.
   struct Claim {
@@ -252,6 +256,7 @@ class MPMCRingBuffer {
     }
     template <typename... Args>
     void fill(Args&&... args) noexcept(std::is_nothrow_constructible_v<T, Args...>) {
+      ring_.fetch_ahead(position_);
       std::construct_at(ring_.cell(position_).item(), std::forward<Args>(args)...);
       ring_.set_turn(position_, kFilled);  // FILLED
       ++position_;
@@ -299,13 +304,19 @@ class MPMCRingBuffer {
 
   /// Claims up to `wanted` neighbouring cells from `end` on whose turn is `turn`; none when the first one's turn has
   /// not come. A turn seen before the claim holds after it: only the claimant of that very position can change it.
-  Claim claim(std::atomic<std::uint64_t>& end, std::uint64_t turn, std::size_t wanted) noexcept {
+  Claim claim(std::atomic<std::uint64_t>& end, ring_buffer_detail::ProbingPace& pace, std::uint64_t turn,
+              std::size_t wanted) noexcept {
     const auto wanted_turn = static_cast<std::int64_t>(turn);
     ring_buffer_detail::Backoff backoff;
     std::uint64_t position = end.load(std::memory_order_relaxed);  // A hint: the exchange below decides.
     while (wanted != 0) {
       const std::int64_t seen = turn_at(position);
-      if (seen < wanted_turn) break;  // The position cannot be old then: it was never claimed in this lap.
+      if (seen < wanted_turn) {  // The position cannot be old then: it was never claimed in this lap.
+        if (!pace.moved(position)) break;
+        pace.rest(position);
+        position = end.load(std::memory_order_relaxed);
+        continue;
+      }
       if (seen > wanted_turn) {
         if (turn == kFilled && seen == static_cast<std::int64_t>(kVoid)) skip_void(position);
         position = end.load(std::memory_order_relaxed);
@@ -321,8 +332,19 @@ class MPMCRingBuffer {
     return {};
   }
 
-  Claim claim_free(std::size_t wanted) noexcept { return claim(tail_, kFree, wanted); }
-  Claim claim_filled(std::size_t wanted) noexcept { return claim(head_, kFilled, wanted); }
+  Claim claim_free(std::size_t wanted) noexcept { return claim(tail_, producers_pace_, kFree, wanted); }
+  Claim claim_filled(std::size_t wanted) noexcept { return claim(head_, consumers_pace_, kFilled, wanted); }
+
+  /// The consumers' cores still have the lines of the lap before. Asked back when it is written to, each would hold up
+  /// the next exchange. For items that fill lines only: a hand-over of one small item takes longer by it (measured).
+  void fetch_ahead(std::uint64_t position) noexcept {
+    if constexpr (sizeof(Cell) >= ring_buffer_detail::kCacheLineBytes && Capacity > kFetchedAhead) {
+      const auto* const at = reinterpret_cast<const std::byte*>(&cell(position + kFetchedAhead));
+      ring_buffer_detail::prefetch_for_writing(at);
+      if constexpr (sizeof(Cell) > ring_buffer_detail::kCacheLineBytes)
+        ring_buffer_detail::prefetch_for_writing(at + ring_buffer_detail::kCacheLineBytes);
+    }
+  }
 
   /// Frees the void cell at `position` unless another consumer does.
   void skip_void(std::uint64_t position) noexcept {
@@ -364,9 +386,11 @@ class MPMCRingBuffer {
 
   // Written by producers.
   alignas(ring_buffer_detail::kRoleBytes) std::atomic<std::uint64_t> tail_{0};
+  ring_buffer_detail::ProbingPace producers_pace_;
   [[no_unique_address]] std::conditional_t<kCounts, ProducerCounts, NoCounts> producer_counts_;
   // Written by consumers.
   alignas(ring_buffer_detail::kRoleBytes) std::atomic<std::uint64_t> head_{0};
+  ring_buffer_detail::ProbingPace consumers_pace_;
   [[no_unique_address]] std::conditional_t<kCounts, ConsumerCounts, NoCounts> consumer_counts_;
   // Written by the claimant of the position.
   alignas(std::max(ring_buffer_detail::kRoleBytes, alignof(Cell))) Cell cells_[Capacity];
