@@ -2,6 +2,7 @@
 // alone with records of the same size, in the same round: what driver, C boundary, frame and Transport take.
 //
 //   transport/<options>   messages per second; the ratio is to the bare ring
+//   …/batch               the same by sendBatch(), as many at a time as the others have to a flush
 //   send/…, receive/…     nanoseconds a message of one side: both ends on one thread, a ring that stays in its cache.
 //                         The slower side is the one to work on.
 //   pool/<p>p<c>c         messages per second through `ring_type: mpmc`, all producers together
