@@ -1,8 +1,11 @@
-// shm_beside [rounds] [batch] [option=value...]: what a good client of a shm server gets beside a process that attacks
-// the server, as a ratio to what it gets beside a process that is as busy with something of its own. The rounds are
-// interleaved: in each, every attack and its counterpart have their turn. Run by hand, on a quiet machine; no test.
+// shm_beside [rounds] [batch] [only=attack] [option=value...]: what a good client of a shm server gets beside a process
+// that attacks the server, as a ratio to what it gets beside a process that is as busy with something of its own. The
+// rounds are interleaved: in each, every attack and its counterpart have their turn. Run by hand, on a quiet machine;
+// no test.
 //
-//   eventfd      writes to the server's bell for ever         | to one of its own
+//   eventfd      writes to the server's bell for ever, and    | to one of its own
+//                comes back when it is thrown out
+//   rings        the same, once for each time it is asked to  | to one of its own, at most as fast
 //   wakes        sends wake packets on its link's socket      | on a socket pair of its own
 //   connects     connects and hangs up                        | to a listener of its own
 //   handshakes   connects, asks for a segment and hangs up    | connects to its own, and allocates as much
@@ -36,8 +39,8 @@ namespace {
 constexpr std::uint64_t kRoundMs = 250;
 constexpr std::size_t kMessageBytes = 64;
 
-enum class Attack : std::uint32_t { eventfd, wakes, connects, handshakes, scribbles, checksums, count };
-constexpr const char* kNames[] = {"eventfd", "wakes", "connects", "handshakes", "scribbles", "checksums"};
+enum class Attack : std::uint32_t { eventfd, rings, wakes, connects, handshakes, scribbles, checksums, count };
+constexpr const char* kNames[] = {"eventfd", "rings", "wakes", "connects", "handshakes", "scribbles", "checksums"};
 
 struct Board {
   std::atomic<std::uint32_t> attack{0};
@@ -97,9 +100,35 @@ pid_t launch(const Life& life) {
   }
 }
 
+/// While one of these lives, another thread of the attacker is busy in its place: an attacker that is made to wait does
+/// not give its processor to its victims, or they would be compared in two different situations.
+class BusyWait {
+ public:
+  BusyWait() {
+    static const bool started = [] {
+      std::thread(burn).detach();
+      return true;
+    }();
+    waiting_ = started;
+    waiting_.notify_one();
+  }
+  ~BusyWait() { waiting_ = false; }
+
+ private:
+  static void burn() {
+    for (;;) {
+      waiting_.wait(false);
+      while (waiting_.load(std::memory_order_relaxed)) {
+      }
+    }
+  }
+  static inline std::atomic<bool> waiting_{false};
+};
+
 /// The link of an attacker, made anew when it was thrown out.
 struct Foothold {
   explicit Foothold(const std::string& endpoint) {
+    const BusyWait busy;
     std::string path;
     while (socket_path(endpoint.c_str(), path, error) != CDMF_OK ||
            connect_endpoint(path, in_ms(kPatienceMs), socket, error) != CDMF_OK ||
@@ -123,10 +152,29 @@ void attack_once(const std::string& endpoint, const std::string& own, int own_li
   std::mt19937 random(turn);
   switch (static_cast<Attack>(g_board->attack.load())) {
     case Attack::eventfd: {
-      Foothold link(endpoint);
+      auto link = std::make_unique<Foothold>(endpoint);
       const UniqueFd mine(eventfd(0, EFD_NONBLOCK));
-      const int fd = for_real ? link.handshake.peer_bell.get() : mine.get();
-      while (goes_on()) signal_fd(fd);
+      for (unsigned turns = 0; goes_on(); ++turns) {
+        if (for_real && turns % 64 == 0 && is_hung_up_on_now(link->socket.get())) {
+          link = std::make_unique<Foothold>(endpoint);
+        }
+        signal_fd(for_real ? link->handshake.peer_bell.get() : mine.get());
+      }
+      break;
+    }
+    case Attack::rings: {
+      auto link = std::make_unique<Foothold>(endpoint);
+      const UniqueFd mine(eventfd(0, EFD_NONBLOCK));
+      std::atomic<std::uint32_t> own_word{kArmedFd};
+      for (unsigned turns = 0; goes_on(); ++turns) {
+        if (for_real && turns % 4096 == 0 && is_hung_up_on_now(link->socket.get())) {
+          link = std::make_unique<Foothold>(endpoint);
+        }
+        std::atomic<std::uint32_t>& armed = for_real ? link->handshake.segment.control().tx.armed : own_word;
+        if (for_real ? armed.exchange(kNotArmed) == kArmedFd : turns % 64 == 0) {
+          signal_fd(for_real ? link->handshake.peer_bell.get() : mine.get());
+        }
+      }
       break;
     }
     case Attack::wakes: {
@@ -155,6 +203,7 @@ void attack_once(const std::string& endpoint, const std::string& own, int own_li
         if (ask_too) say(socket.get(), Hello{});
         if (for_real) {
           if (ask_too) {
+            const BusyWait busy;
             pollfd wait{socket.get(), POLLIN, 0};
             poll(&wait, 1, 10);
           }
@@ -249,10 +298,15 @@ int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::atoi(argv[1]) : 9;
   const int batch = argc > 2 ? std::atoi(argv[2]) : 1;
   hostile::Options options;
+  std::string only;
   for (int i = 3; i < argc; ++i) {
     const std::string word = argv[i];
     const std::size_t equals = word.find('=');
-    if (equals != std::string::npos) options[word.substr(0, equals)] = word.substr(equals + 1);
+    if (word.starts_with("only=")) {
+      only = word.substr(5);
+    } else if (equals != std::string::npos) {
+      options[word.substr(0, equals)] = word.substr(equals + 1);
+    }
   }
   void* const memory = mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (rounds <= 0 || batch <= 0 || memory == MAP_FAILED) return 2;
@@ -268,6 +322,7 @@ int main(int argc, char** argv) {
   std::array<std::vector<double>, kCount> bases;
   for (int round = 0; round < rounds; ++round) {
     for (std::size_t i = 0; i < kCount; ++i) {
+      if (std::string_view(kNames[i]).find(only) == std::string_view::npos) continue;
       const auto which = static_cast<Attack>(i);
       const bool real_first = round % 2 == 1;
       const double first = rate(which, real_first);
@@ -282,6 +337,7 @@ int main(int argc, char** argv) {
               static_cast<unsigned long long>(kRoundMs), batch, kMessageBytes);
   std::printf("%-11s %22s %8s %17s\n", "attack", "beside a busy process", "ratio", "(worst - best)");
   for (std::size_t i = 0; i < kCount; ++i) {
+    if (ratios[i].empty()) continue;
     const auto [least, most] = std::minmax_element(ratios[i].begin(), ratios[i].end());
     std::printf("%-11s %15.0f /s     %7.2f    (%.2f - %.2f)\n", kNames[i], median(bases[i]), median(ratios[i]), *least,
                 *most);
