@@ -17,6 +17,7 @@
 #include "segment/memory_budget.h"
 #include "segment/segment.h"
 #include "wait/bell.h"
+#include "wait/bell_watch.h"
 #include "wait/spinner.h"
 
 namespace cdmf::ipc::shm {
@@ -109,6 +110,7 @@ class Link {
   std::uint64_t drain_left = 0;          // up to so many bytes, so that a peer that does not stop has an end.
   std::uint64_t last_discarded_end = 0;  // Where the last record ended whose checksum did not match,
   std::uint32_t distrust = 0;            // and how many more of those there were of late than others: at least so many.
+  BellWatch bell_watch;
   // Records whose checksum did not match; observers read it too.
   std::atomic<std::uint64_t> discarded{0};
 
@@ -129,6 +131,7 @@ class Link {
   void arm(std::uint32_t how) noexcept {
     consumer->publish_head();
     in_.control->armed.store(how, std::memory_order_relaxed);  // Ordered by the fence that follows.
+    if (how == kArmedFd) bell_watch.announced();
   }
   /// Sleeps as announced, until woken, the deadline, or for no reason.
   void sleep(std::uint32_t how, std::uint64_t deadline) noexcept;
@@ -146,6 +149,8 @@ class Link {
   RecordRingControl& in_control() const noexcept { return *in_.control; }
   const RecordRingControl& out_control() const noexcept { return *out_.control; }
   std::uint64_t connected_us() const noexcept { return connected_us_; }
+  /// The peer's bell was heard.
+  BellWatch::Ring heard() noexcept { return bell_watch.heard(can_receive() ? consumer->position() : 0); }
   bool has_record() const noexcept { return consumer && consumer->has_input(); }
   bool has_input() const noexcept { return !announced || has_record() || ended() != CDMF_OK || has_returned(); }
 

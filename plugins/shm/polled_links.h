@@ -41,8 +41,16 @@ class PolledLinks {
     for (Link* const link : hot_) visit(*link);
     for (std::size_t i = fresh_.size(); i-- != 0;) visit(*fresh_[i]);
   }
-  /// All of these are announced now, and were looked at after it.
-  void announced() noexcept { fresh_.clear(); }
+  /// All of these are announced now, and were looked at after it, but for those that are to be quiet.
+  void announced() noexcept {
+    std::erase_if(fresh_, [](const Link* link) { return !link->bell_watch.quiet; });
+  }
+  /// Every link may be announced again.
+  void end_quiet() noexcept {
+    for (const std::vector<Link*>* const list : {&hot_, &parked_}) {
+      for (Link* const link : *list) link->bell_watch.quiet = false;
+    }
+  }
 
   /// A poll of a hot link brought nothing, or something.
   void polled(Link& link, bool nothing) noexcept {

@@ -87,6 +87,8 @@ void ShmDriver::close() {
   }
   renew_sender_links();  // Keeps the links with open claims.
   polled_.clear();
+  quiet_timer_.reset();
+  some_quiet_ = false;
   burst_.clear();
   receiver_links_.renew(links_);
   copies_ = {};

@@ -114,9 +114,11 @@ class ShmDriver final : public Driver, private Rendezvous::Owner {
   // Waiting, as the receiver.
   bool has_input() const noexcept;
   bool announce_sleep(std::uint32_t how) noexcept;
-  void sleep(std::uint64_t deadline, std::uint64_t began) noexcept;
+  void sleep(std::uint64_t deadline, std::uint64_t began);
   std::uint64_t next_spin() noexcept;
-  void take_bells(int timeout_ms) noexcept;
+  void take_bells(int timeout_ms);
+  void hear(Link& link);
+  void hush(Link& link) noexcept;
   bool can_poll_fd() const noexcept { return options_.may_sleep(); }
 
   const Options options_;
@@ -143,7 +145,9 @@ class ShmDriver final : public Driver, private Rendezvous::Owner {
   LinkSnapshot receiver_links_;
   PolledLinks polled_;           // Of the snapshot.
   bool bells_may_ring_ = false;  // Since arm() said ARMED.
-  std::vector<Link*> burst_;     // Links with records in the current burst.
+  UniqueFd quiet_timer_;         // In the epoll: some links are quiet until then (wait/bell_watch.h).
+  bool some_quiet_ = false;
+  std::vector<Link*> burst_;  // Links with records in the current burst.
   Copies copies_;
   std::size_t copies_size_ = 0;  // Room that the copies of a burst need.
   AdaptiveBudget budget_;

@@ -1,6 +1,7 @@
 // How the receiver waits. wait/bell.h tells why no wake-up is lost.
 #include <sched.h>
 #include <sys/epoll.h>
+#include <sys/timerfd.h>
 
 #include <algorithm>
 #include <array>
@@ -12,6 +13,7 @@ namespace cdmf::ipc::shm {
 namespace {
 
 constexpr std::uint64_t kFutexSliceNs = 250'000'000;
+constexpr std::uint64_t kQuietIsOver = UINT64_MAX;  // In place of a link's id.
 
 }  // namespace
 
@@ -29,7 +31,7 @@ bool ShmDriver::announce_sleep(std::uint32_t how) noexcept {
   // Links announced earlier and quiet since stay so. One that is parked and was announced is not looked at either: what
   // came since rang its bell, which is heard by whoever sleeps next.
   polled_.visit_unannounced([&](Link& link) {
-    if (link.can_receive() && link.armed() != how) link.arm(how);
+    if (link.can_receive() && link.armed() != how && !(link.bell_watch.quiet && how == kArmedFd)) link.arm(how);
   });
   full_fence();  // ANNOUNCE: between `armed` and the commit words, and between the heads and `space_wanted`.
   bool input = false;
@@ -44,22 +46,61 @@ bool ShmDriver::announce_sleep(std::uint32_t how) noexcept {
 }
 
 /// Waits for bells and kicks at most so long; those links that rang are hot from then on.
-void ShmDriver::take_bells(int timeout_ms) noexcept {
+void ShmDriver::take_bells(int timeout_ms) {
   std::array<epoll_event, 64> events;
   int count;
   do {
     count = epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), timeout_ms);
     for (int i = 0; i < count; ++i) {
+      const std::uint64_t id = events[static_cast<std::size_t>(i)].data.u64;
+      if (id == kQuietIsOver) {
+        some_quiet_ = false;
+        polled_.end_quiet();
+        continue;
+      }
       // The kicker, and a link that is gone or not yet in the snapshot, are none: attend() sees to those.
-      Link* const link = receiver_links_.find(events[static_cast<std::size_t>(i)].data.u64);
-      if (link != nullptr) polled_.unpark(*link);
+      if (Link* const link = receiver_links_.find(id)) hear(*link);
     }
     timeout_ms = 0;
   } while (count == static_cast<int>(events.size()));
 }
 
+void ShmDriver::hear(Link& link) {
+  polled_.unpark(link);
+  switch (link.heard()) {
+    case BellWatch::Ring::fine:
+      break;
+    case BellWatch::Ring::in_vain:
+      hush(link);
+      break;
+    case BellWatch::Ring::unasked:
+      break_link(link, "it rings its bell without being asked");
+      break;
+  }
+}
+
+/// Not announced for a while. Links hushed during that of another have a shorter one, so that nobody prolongs it.
+void ShmDriver::hush(Link& link) noexcept {
+  if (!quiet_timer_) {
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLET;
+    event.data.u64 = kQuietIsOver;
+    quiet_timer_.reset(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+    if (!quiet_timer_ || epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, quiet_timer_.get(), &event) != 0) {
+      quiet_timer_.reset();  // Without descriptors the link goes on taking our time.
+      return;
+    }
+  }
+  if (!some_quiet_) {
+    const itimerspec once{{}, {0, static_cast<long>(BellWatch::kQuietNs)}};
+    if (timerfd_settime(quiet_timer_.get(), 0, &once, nullptr) != 0) return;
+    some_quiet_ = true;
+  }
+  link.bell_watch.quiet = true;
+}
+
 /// Sleeps once, until woken, kicked or the deadline. Does not when there is something already.
-void ShmDriver::sleep(std::uint64_t deadline, std::uint64_t began) noexcept {
+void ShmDriver::sleep(std::uint64_t deadline, std::uint64_t began) {
   // With one link the receiver sleeps on its word: that wakes faster than an eventfd in an epoll set.
   Link* only = polled_.hot().size() == 1 && !polled_.has_parked() ? polled_.hot()[0] : nullptr;
   if (only != nullptr && (!only->can_receive() || only->terms().hostile)) only = nullptr;

@@ -5,18 +5,27 @@
  * Two links, each with a sender of its own and up to two messages. Stores go through a buffer and reach memory at any later
  * time, one after the other, as on x86: a fence waits for it to be empty. That is what the two fences are about; Spin by itself
  * knows sequential consistency alone. An eventfd in the epoll set is a bit that stays until it is taken. Looks at parked links in
- * turn come at any time, or never: nothing may depend on them.
+ * turn come at any time, or never: nothing may depend on them. A link that rang may be quiet from then on, not announced until a
+ * timer fires (wait/bell_watch.h); and no bell is heard more often than its link was announced. QUIET_LINKS: how many may be quiet
+ * and are counted so.
  *
  * -DBROKEN=n removes one part, and then Spin must find an error:
  *   1  the sender looks at `armed` without a fence      2  the receiver looks at the rings without a fence
  *   3  the end of a link is told by a kick alone, not by a call that names the link
  *   4  links parked since the last sleep are not announced
  *   5  a bell wakes, but its link stays parked           6  a parked link is announced without a look after it
+ *   7  a quiet link counts as announced                  8  the end of the quiet wakes nobody
+ *   9  the sender rings without being asked
  */
 #ifndef BROKEN
 #define BROKEN 0
 #endif
+#ifndef MESSAGES
 #define MESSAGES 2
+#endif
+#ifndef QUIET_LINKS
+#define QUIET_LINKS 1
+#endif
 
 byte ring[2];    /* messages that the receiver can see */
 byte buffered[2]; /* stored by the sender, not in memory yet */
@@ -55,6 +64,9 @@ proctype sender(bit me) {
       MAY_DIE;
       if :: seen -> bell[me] = 1 :: else fi
     :: else
+#if BROKEN == 9
+      -> bell[me] = 1
+#endif
     fi
   :: break
   od;
@@ -78,7 +90,15 @@ end: do
   od
 }
 
-bit parked[2], fresh[2]; /* the receiver's own */
+bit parked[2], fresh[2], quiet[2]; /* the receiver's own */
+byte unheard[2]; /* announcements that no bell was heard for, as far as there can be bells: one for each message */
+bit timer_runs, timer;
+
+proctype time() {
+end: do
+  :: atomic { timer_runs -> timer_runs = 0; timer = 1 }
+  od
+}
 
 inline unpark(i) { parked[i] = 0; fresh[i] = 0 }
 inline store_armed(i, value) { atomic { !slot_full -> slot_full = 1; slot_link = i; slot_value = value } }
@@ -114,7 +134,11 @@ inline poll(i) {
 }
 inline announce(i) {
   if
-  :: TO_ANNOUNCE(i) && !ARMED(i) -> store_armed(i, 1)
+  :: TO_ANNOUNCE(i) && !ARMED(i) && !quiet[i] ->
+    atomic {
+      store_armed(i, 1);
+      if :: i < QUIET_LINKS && unheard[i] < MESSAGES -> unheard[i]++ :: else fi
+    }
   :: else
   fi
 }
@@ -128,14 +152,27 @@ inline hear(i) {
   if
   :: bell[i] ->
     bell[i] = 0;
+    if
+    :: i < QUIET_LINKS -> assert(unheard[i] > 0); unheard[i]--
+    :: else
+    fi;
 #if BROKEN != 5
     unpark(i);
 #endif
+    if
+    :: i < QUIET_LINKS -> quiet[i] = 1; if :: !timer -> timer_runs = 1 :: else fi
+    :: skip
+    fi
   :: else
   fi
 }
+#if BROKEN == 8
+#define TIMER 0
+#else
+#define TIMER timer
+#endif
 #define QUIET (done[0] && done[1] && (!dead[0] || noticed[0]) && (!dead[1] || noticed[1]) && \
-               buffered[0] == 0 && buffered[1] == 0 && !slot_full && !bell[0] && !bell[1] && !kick)
+               buffered[0] == 0 && buffered[1] == 0 && !slot_full && !bell[0] && !bell[1] && !kick && !TIMER && !timer_runs)
 
 proctype receiver() {
   bit input;
@@ -151,13 +188,24 @@ proctype receiver() {
 #endif
     look(0);
     look(1);
+#if BROKEN == 7
     fresh[0] = 0;
     fresh[1] = 0;
+#else
+    fresh[0] = fresh[0] && quiet[0];
+    fresh[1] = fresh[1] && quiet[1];
+#endif
     if
     :: input || call[0] || call[1]
     :: else -> /* asleep in epoll */
       if
-      :: atomic { bell[0] || bell[1] || kick -> kick = 0; hear(0); hear(1) }
+      :: atomic {
+           bell[0] || bell[1] || kick || TIMER ->
+           kick = 0;
+           hear(0);
+           hear(1);
+           if :: TIMER -> timer = 0; quiet[0] = 0; quiet[1] = 0 :: else fi
+         }
       :: atomic { QUIET -> assert(ring[0] == 0 && ring[1] == 0); break }
       fi
     fi
@@ -165,5 +213,5 @@ proctype receiver() {
 }
 
 init {
-  atomic { run memory(); run control(); run sender(0); run sender(1); run receiver() }
+  atomic { run memory(); run control(); run time(); run sender(0); run sender(1); run receiver() }
 }

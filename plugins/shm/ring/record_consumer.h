@@ -83,6 +83,7 @@ class RecordConsumer {
   std::size_t held_count() const noexcept { return held_count_; }
   /// Bytes delivered and not released, or released and not yet told to the producer.
   std::uint64_t occupied_bytes() const noexcept { return next_ - head_; }
+  std::uint64_t position() const noexcept { return next_; }  // Of the next record.
   RingFault fault() const noexcept { return fault_; }
 
  private:
