@@ -48,7 +48,11 @@ void Pump::drive(std::uint64_t deadline, const std::function<bool()>& ready) {
   while (!idle && !ready()) {
     now = monotonic_now_ns();
     if (spins && now < awake_until) {
-      if (!next_event(0)) sched_yield();  // Whoever has to bring it may need this CPU.
+      if (next_event(0)) continue;
+      sched_yield();  // Whoever has to bring it may need this CPU.
+      if (monotonic_now_ns() - now < SpinBudget::kCrowdedNs) continue;
+      budget_.crowded();
+      spins = false;
       continue;
     }
     if (std::exchange(spins, false)) budget_.wasted();

@@ -16,7 +16,8 @@
 #include <mutex>
 #include <thread>
 
-#include "spin_budget.h"
+#include "ipc/spin_budget.h"
+
 
 namespace cdmf::ipc::grpc_transport {
 

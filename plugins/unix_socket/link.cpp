@@ -380,9 +380,12 @@ bool Link::has_more() const noexcept {
   return parse_record(buffer_.unread(), limits_.frame_size_max).kind != Parsed::Kind::kIncomplete;
 }
 
-bool Link::wait_by_reading() {
+bool Link::wait_by_reading() { return read_once(0); }
+bool Link::read_now() { return read_once(MSG_DONTWAIT); }
+
+bool Link::read_once(int flags) {
   const Parsed parsed = parse_record(buffer_.unread(), limits_.frame_size_max);
-  return parsed.kind != Parsed::Kind::kIncomplete || fill(parsed.bytes, 0);
+  return parsed.kind != Parsed::Kind::kIncomplete || fill(parsed.bytes, flags);
 }
 
 /// Reads once. False: there is nothing more now.

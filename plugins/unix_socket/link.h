@@ -75,6 +75,8 @@ class Link : public std::enable_shared_from_this<Link> {
   /// came, or the end did. Saves a system call and a wake-up list compared to epoll followed by recv.
   [[nodiscard]] bool wait_by_reading();
   static constexpr int kReadWaitMs = 5;
+  /// The same, without waiting. Anything that came is to be received before the next call.
+  [[nodiscard]] bool read_now();
   /// The socket may have something to read.
   void set_readable() noexcept { readable_ = true; }
   /// The peer's process has ended. What it sent is still received, and then its end: a child that it forked may keep
@@ -106,6 +108,7 @@ class Link : public std::enable_shared_from_this<Link> {
   bool transmit();
   [[nodiscard]] cdmf_status why_broken() const;
   void watch_writable(bool on);
+  [[nodiscard]] bool read_once(int flags);
   [[nodiscard]] bool fill(std::size_t needed, int flags);
   [[nodiscard]] cdmf_status end_of_silence(bool looked);
   void finish(cdmf_status reason, cdmf_view& view);

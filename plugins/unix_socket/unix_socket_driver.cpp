@@ -64,6 +64,7 @@ UnixSocketDriver::Options::Options(const DriverConfig& config)
       clients_per_user_max(static_cast<std::size_t>(config.number("max_clients_per_user"))),
       handshake_timeout(config.number("handshake_timeout")),
       frame_timeout(config.number("frame_timeout")),
+      spin_budget(config.number("spin_budget")),
       linger(config.number("linger")) {
   const std::size_t record = record_bytes(frame_size_max);
   if (!config.given("queue_size")) queue_bytes = std::max(queue_bytes, 2 * record);
@@ -87,7 +88,8 @@ UnixSocketDriver::UnixSocketDriver(const DriverConfig& config, PluginHost host)
               std::to_string(options_.queue_bytes) + " bytes per peer, send buffer " +
               std::to_string(options_.send_buffer_bytes)),
       host_(host),
-      agreed_frame_size_max_(options_.frame_size_max) {}
+      agreed_frame_size_max_(options_.frame_size_max),
+      spin_budget_(static_cast<std::uint64_t>(options_.spin_budget.count())) {}
 
 UnixSocketDriver::~UnixSocketDriver() { UnixSocketDriver::close(); }
 

@@ -17,6 +17,7 @@
 #include "endpoint_path.h"
 #include "ipc/driver.h"
 #include "ipc/plugin.h"
+#include "ipc/spin_budget.h"
 #include "link.h"
 
 namespace cdmf::ipc::unix_socket {
@@ -58,6 +59,9 @@ inline constexpr cdmf_property kProperties[] = {
     duration_property("frame_timeout", "30s", "0", "24h",
                       "A peer that has begun a frame and sends no further byte of it for so long is disconnected with "
                       "TIMEOUT; one that sends slowly is not. 0: never."),
+    duration_property("spin_budget", "100us", "0", "10ms",
+                      "Longest time that a receiver which gets messages in quick succession looks for the next one "
+                      "before it sleeps; less when that does not pay. 0: it sleeps at once."),
     duration_property("linger", "200ms", "0", "60s",
                       "How long closing waits, in all, for peers to take what was accepted for them."),
 };
@@ -116,6 +120,7 @@ class UnixSocketDriver final : public Driver {
     std::size_t clients_per_user_max;
     std::chrono::nanoseconds handshake_timeout;
     std::chrono::nanoseconds frame_timeout;
+    std::chrono::nanoseconds spin_budget;
     std::chrono::nanoseconds linger;
   };
   struct Held {
@@ -130,6 +135,8 @@ class UnixSocketDriver final : public Driver {
   void wake_receiver();
   void take_news();
   void look(int timeout_ms);
+  [[nodiscard]] bool spin(std::uint64_t deadline);
+  [[nodiscard]] Link* only_link() const noexcept;
   [[nodiscard]] bool wait_for_only_link();
   void make_ready(Link& link);
   void watch_frame(const Link& link);
@@ -171,8 +178,9 @@ class UnixSocketDriver final : public Driver {
   std::map<const Link*, std::shared_ptr<Link>> watched_;  // In the epoll set.
   std::deque<Link*> ready_;                               // Those with something to do, in their turn.
   bool looked_ = false;                                   // await_messages() has just asked the kernel.
-  unsigned unasked_ = 0;                                  // Bursts in a row that asked the only link and not epoll.
+  unsigned unasked_ = 0;                                  // Looks in a row that asked the only link and not epoll.
   std::uint64_t frame_timer_at_ = kForever;               // When frame_timer_ goes off.
+  SpinBudget spin_budget_;
   Burst burst_;
 };
 

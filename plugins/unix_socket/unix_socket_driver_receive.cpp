@@ -1,4 +1,5 @@
 // The receiver's half: links that have something, frames that stall, waiting and holding.
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -16,7 +17,7 @@ namespace {
 constexpr unsigned kHeldBlocksMax = 16;
 
 // A program that polls without waiting asks its only link and not the epoll set; but the set also knows of the peer's
-// process and of stalled frames, hence every so many bursts it is asked as well.
+// process and of stalled frames, hence every so many looks it is asked as well.
 constexpr unsigned kUnaskedMax = 256;
 
 }  // namespace
@@ -86,10 +87,14 @@ void UnixSocketDriver::release_burst() {
 
 cdmf_status UnixSocketDriver::await_messages(std::uint64_t deadline) {
   if (!epoll_) return CDMF_NOT_INITIALIZED;
-  for (;;) {
+  for (bool has_spun = false;;) {
     const std::uint64_t interrupts = interrupts_.load();
     if (interrupts != std::exchange(interrupts_seen_receiving_, interrupts)) return CDMF_INTERRUPTED;
     if (!ready_.empty()) return CDMF_OK;
+    if (!std::exchange(has_spun, true)) {
+      looked_ = spin(deadline);
+      continue;
+    }
     int timeout_ms = poll_timeout_ms(deadline);
     if (timeout_ms < 0 || timeout_ms > Link::kReadWaitMs) {
       if (wait_for_only_link()) return CDMF_OK;
@@ -104,13 +109,47 @@ cdmf_status UnixSocketDriver::await_messages(std::uint64_t deadline) {
   }
 }
 
+/// Looks again and again, for as long as that pays, and gives way to others in between. True: something is ready.
+bool UnixSocketDriver::spin(std::uint64_t deadline) {
+  std::uint64_t now = monotonic_now_ns();
+  const std::uint64_t until = std::min(deadline, now + spin_budget_.next());
+  if (now >= until || watched_.empty()) return false;
+  while (now < until) {
+    if (Link* const only = only_link(); only == nullptr || ++unasked_ >= kUnaskedMax) {
+      unasked_ = 0;
+      look(0);
+    } else if (only->read_now()) {
+      make_ready(*only);
+    }
+    if (!ready_.empty()) {
+      spin_budget_.paid();
+      return true;
+    }
+    if (interrupts_.load(std::memory_order_relaxed) != interrupts_seen_receiving_) return false;
+    sched_yield();
+    const std::uint64_t before = std::exchange(now, monotonic_now_ns());
+    if (now - before >= SpinBudget::kCrowdedNs) {
+      spin_budget_.crowded();
+      return false;
+    }
+  }
+  spin_budget_.wasted();
+  return false;
+}
+
+/// Where one link is all there is, and nothing else to see to.
+Link* UnixSocketDriver::only_link() const noexcept {
+  if (watched_.size() != 1 || has_news_.load(std::memory_order_acquire)) return nullptr;
+  Link* const only = watched_.begin()->second.get();
+  return only->is_behind() ? nullptr : only;
+}
+
 /// Where one link is all there is, the next message is waited for in recv(), for a few milliseconds. An interrupt or a
 /// new client is noticed that much later; who is silent for longer costs no further wake-up.
 bool UnixSocketDriver::wait_for_only_link() {
-  if (watched_.size() != 1 || has_news_.load(std::memory_order_acquire)) return false;
-  Link& only = *watched_.begin()->second;
-  if (only.is_behind() || !only.wait_by_reading()) return false;
-  make_ready(only);
+  Link* const only = only_link();
+  if (only == nullptr || !only->wait_by_reading()) return false;
+  make_ready(*only);
   looked_ = true;
   return true;
 }

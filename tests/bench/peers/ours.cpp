@@ -21,7 +21,7 @@ struct Ours {
                     // own threads have to run.
   std::string wait_option(Wait wait) const {
     if (wait == Wait::poll) return poll_wait;
-    return type == "shm" ? "wait: futex" : type == "grpc" ? "spin_budget: 0" : "";
+    return type == "shm" ? "wait: futex" : type == "loopback" ? "" : "spin_budget: 0";
   }
   std::string options_for(Wait wait) const {
     const std::string wait_text = wait_option(wait);
