@@ -29,7 +29,7 @@ inline void pause() noexcept {
 ///   - The shortest rest is less than a line takes to go there and back, so that whoever waits for an answer loses
 ///     nothing by it, and whoever is surprised by a message, less than 0.1 us.
 ///   - A rest is doubled as long as the stretch since the last one had two items for each pause of it: a stream then
-///     takes long rests, 1 to 3 us, and everything else short ones.
+///     takes long rests, a few us, and everything else short ones.
 class Pace {
  public:
   /// Whether this side has moved since its last rest. Written to in rests only: a store in a loop that polls would cost
@@ -45,7 +45,7 @@ class Pace {
 
  private:
   static constexpr std::uint32_t kPausesMin = 2;     // 50 to 90 ns.
-  static constexpr std::uint32_t kDoublingsMax = 5;  // 64 pauses.
+  static constexpr std::uint32_t kDoublingsMax = 7;  // 256 pauses.
   static constexpr std::uint32_t kItemsPerPause = 2;
 
   std::uint64_t rested_at_ = 0;
