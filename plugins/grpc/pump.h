@@ -18,7 +18,6 @@
 
 #include "ipc/spin_budget.h"
 
-
 namespace cdmf::ipc::grpc_transport {
 
 class Pump {

@@ -1,5 +1,5 @@
-// every_system_call <transport>[.<segment>] client|server: a peer that connects, exchanges messages and takes its leave is killed
-// before and after every system call of any of its threads, one kill per life. After each:
+// every_system_call <transport>[.<segment>] client|server: a peer that connects, exchanges messages and takes its leave
+// is killed before and after every system call of any of its threads, one kill per life. After each:
 //
 //   client   the server knows of the end, and serves another client all the time
 //   server   a new server takes the endpoint at once, and a client that comes again finds it

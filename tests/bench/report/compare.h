@@ -3,8 +3,8 @@
 //
 // Each of our figures is divided by the limit of its round, which takes most of the machine's moods away. What is left
 // shows in the peers, whose code is the same in both runs: a change of ours counts when the interval of the quotient of
-// both runs (99.9 %, five rounds or more) lies beyond what 19 of 20 peers' figures changed by, and beyond 5 %. Times never
-// fail a test; this is for people and scripts.
+// both runs (99.9 %, five rounds or more) lies beyond what 19 of 20 peers' figures changed by, and beyond 5 %. Times
+// never fail a test; this is for people and scripts.
 #include <map>
 #include <string>
 #include <vector>
