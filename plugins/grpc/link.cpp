@@ -164,10 +164,13 @@ void Link::remote_end(cdmf_status reason) {
   finish_more();
 }
 
-/// Server: ends the call, once nothing is being written.
+/// Ends what this side can end of the call, once nothing is being written. A server ends all of it, and only when its
+/// client has said goodbye or closed its half: gRPC throws away what a client has not read when the connection goes.
 void Link::finish_more() {
-  if (!finish_wanted_ || server_ == nullptr || stream_over_ || under_way(Op::kWrite) || under_way(Op::kStart)) return;
-  if (!std::exchange(finish_begun_, true)) server_->Finish(grpc::Status::OK, post(Op::kFinish));
+  if (!finish_wanted_ || stream_over_ || under_way(Op::kWrite) || under_way(Op::kStart)) return;
+  if (std::exchange(finish_begun_, true)) return;
+  if (server_ != nullptr) server_->Finish(grpc::Status::OK, post(Op::kFinish));
+  if (client_ != nullptr) client_->WritesDone(post(Op::kHalfClose));
 }
 
 /// Client: from now on gRPC tells when the stream ends, and how.
@@ -225,10 +228,12 @@ void Link::complete(Op op, bool ok) {
         if (!ok) broken_ = true;
         if (ok) frames_sent_ += write_frames_;
         write_frames_ = 0;
-        if (goodbye_begun_) finish_wanted_ = true;
+        if (goodbye_begun_ && broken_) finish_wanted_ = true;
         changed_.notify_all();
         write_more();
         finish_more();
+        break;
+      case Op::kHalfClose:
         break;
       case Op::kFinish:
         if (client_ != nullptr) stream_over_ = true;

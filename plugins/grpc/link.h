@@ -60,8 +60,8 @@ class Link : public std::enable_shared_from_this<Link> {
     std::size_t send_bytes = 0;
     std::size_t receive_bytes = 0;
   };
-  enum class Op : unsigned { kStart, kRead, kWrite, kFinish, kDone, kLinger };
-  static constexpr std::size_t kOpCount = 6;
+  enum class Op : unsigned { kStart, kRead, kWrite, kHalfClose, kFinish, kDone, kLinger };
+  static constexpr std::size_t kOpCount = 7;
   /// What gRPC's completion queue gives back.
   struct Tag {
     Link* link;

@@ -28,18 +28,19 @@ void Link::take_message() {
     slices.clear();
   }
   incoming_.Clear();
-  if (ended_ != CDMF_OK) return;
+  RecordHeader header;
+  if (ended_ != CDMF_OK && bytes != sizeof header) return;
   auto block = std::make_shared<Block>(bytes);  // The peer cannot make it larger than the channel's limit.
   std::size_t filled = 0;
   for (const grpc::Slice& slice : slices) {
     std::memcpy(block->memory.get() + filled, slice.begin(), slice.size());
     filled += slice.size();
   }
-  RecordHeader header;
   if (bytes == sizeof header) {
     std::memcpy(&header, block->memory.get(), sizeof header);
     if (header.kind == RecordKind::kGoodbye) return remote_end(known_reason(header.reason));
   }
+  if (ended_ != CDMF_OK) return;
   inbox_bytes_ += bytes;
   inbox_.push_back(std::move(block));
   events_.receivable();

@@ -93,7 +93,8 @@ void Link::publish() {
 
 /// Starts the next write: everything published in one batch, while the one before was under way.
 void Link::write_more() {
-  if (!open_ || broken_ || stream_over_ || under_way(Op::kWrite) || under_way(Op::kStart) || goodbye_begun_) return;
+  if (!open_ || broken_ || stream_over_ || under_way(Op::kWrite) || under_way(Op::kStart)) return;
+  if (goodbye_begun_ || finish_begun_) return;
   while (batches_.size() > 1 && batches_.front()->sent == batches_.front()->end) batches_.pop_front();
   const auto write = [&](const grpc::Slice& slice) {
     const grpc::ByteBuffer message(&slice, 1);
