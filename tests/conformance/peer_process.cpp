@@ -2,6 +2,9 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cstdio>
+#include <string>
+
 #include "conformance/harness.h"
 
 namespace cdmf::ipc::conformance {
@@ -16,15 +19,20 @@ void say_ready() {
   for (;;) pause();
 }
 
+int complain(const std::string& why, int code) {
+  std::fprintf(stderr, "the peer process: %s\n", why.c_str());
+  return code;
+}
+
 /// Sends every message back until the link is over; 0 when it was closed in an orderly way.
 int echo(Transport& transport) {
   for (;;) {
     auto message = transport.receive(1h);
     if (message.error == TransportError::CONNECTION_CLOSED) return 0;
-    if (!message.success()) return 10;
+    if (!message.success()) return complain(message.text(), 10);
     MessageView answer = message.value->view();
     answer.type = MessageType::RESPONSE;
-    if (!transport.reply(message.value->view(), answer).success()) return 11;
+    if (const auto sent = transport.reply(message.value->view(), answer); !sent) return complain(sent.text(), 11);
   }
 }
 
