@@ -60,6 +60,7 @@ TEST_F(Commands, WrongWordsAreExitCodeTwoWithAReasonOnStandardError) {
       {"bench", "--config", config, "--size", "64"},
       {"bench", "--config", config, "--pattern", "sideways", "--size", "64"},
       {"bench", "--config", config, "--pattern", "stream", "--size", "0"},
+      {"bench", "--config", config, "--pattern", "stream", "--size", "64 lines"},
       {"bench", "--config", config, "--pattern", "stream", "--size", "64", "--rounds", "0"},
       {"bench", "--config", config, "--pattern", "pingpong", "--size", "1000000000"},
       {"recv", config, "--transport", "other"},

@@ -42,9 +42,9 @@ TEST_P(Measure, PingPongReportsRoundTripsBesideTheLimits) {
 }
 
 TEST_P(Measure, StreamReportsRatesBesideTheLimits) {
-  for (const int size : {1, 64, 65536}) {
-    const auto bench = run(folder_, {"bench", "--config", config_, "--pattern", "stream", "--size",
-                                     std::to_string(size), "--seconds", "0.1", "--rounds", "2", "--json"});
+  for (const auto& [text, size] : {std::pair{"1", 1}, {"64", 64}, {"64KiB", 65536}}) {
+    const auto bench = run(folder_, {"bench", "--config", config_, "--pattern", "stream", "--size", text, "--seconds",
+                                     "0.1", "--rounds", "2", "--json"});
     ASSERT_EQ(bench.code, 0) << bench.errors;
     const YAML::Node json = YAML::Load(bench.output);
     EXPECT_TRUE(json["rtt_ns"].IsNull());

@@ -12,6 +12,7 @@
 #include "cli/commands.h"
 #include "cli/open_transport.h"
 #include "cli/process.h"
+#include "ipc/property.h"
 
 namespace cdmf::ipc::cli {
 namespace {
@@ -143,7 +144,10 @@ int command_bench(const ProgramOptions& program, const BenchArguments& arguments
   options.pattern = arguments.pattern == "stream" ? Pattern::STREAM
                     : arguments.pattern == "call" ? Pattern::CALL
                                                   : Pattern::PINGPONG;
-  options.size_bytes = arguments.size_bytes;
+  const ParsedValue size = parse_size(arguments.size);
+  if (!size.problem.empty()) throw UsageError("--size: " + size.problem);
+  if (size.number < 1) throw UsageError("--size: a message without bytes cannot be checked; at least 1");
+  options.size_bytes = static_cast<std::size_t>(size.number);
   options.round = std::chrono::nanoseconds(static_cast<std::int64_t>(arguments.seconds * 1e9));
   options.rounds = arguments.rounds;
   const BenchmarkReport report = benchmark_entry(program, arguments.file, *host, entry, options);

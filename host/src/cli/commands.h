@@ -51,7 +51,7 @@ struct BenchArguments {
   std::string file;
   std::string transport;
   std::string pattern;  ///< pingpong | stream | call
-  std::size_t size_bytes = 64;
+  std::string size;
   double seconds = 1;  ///< of each round, limits included
   int rounds = 10;
   bool json = false;

@@ -194,10 +194,9 @@ class CommandLine {
         ->required()
         ->option_text("PATTERN")
         ->check(CLI::IsMember({"pingpong", "stream", "call"}));
-    bench->add_option("--size", bench_.size_bytes, "Payload bytes of each message, at least 1")
+    bench->add_option("--size", bench_.size, "Payload of each message, such as 64 or 64KiB; at least 1")
         ->required()
-        ->option_text("N")
-        ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 32));
+        ->option_text("SIZE");
     bench->add_option("--seconds", bench_.seconds, "Length of a round, limits included (default 1)")
         ->option_text("S")
         ->check(CLI::Range(0.01, 3600.0));
