@@ -23,7 +23,9 @@ inline void copy_short(std::byte* to, const void* from_bytes, std::size_t size) 
   const auto* const from = static_cast<const std::byte*>(from_bytes);
   const auto copy_words = [&](std::size_t at) {
 #if defined(__x86_64__)
-    __m128d words = _mm_load_sd(reinterpret_cast<const double*>(from + at));
+    double low;
+    std::memcpy(&low, from + at, sizeof low);
+    __m128d words = _mm_set_sd(low);
     asm("" : "+x"(words));  // Or the compiler makes one load of the two.
     words = _mm_loadh_pd(words, reinterpret_cast<const double*>(from + at + 8));
     _mm_storeu_pd(reinterpret_cast<double*>(to + at), words);
