@@ -36,9 +36,13 @@ struct Broken {
 void PrintTo(const Broken& broken, std::ostream* out) { *out << broken.fault; }
 
 const Broken kBroken[] = {
-    {"reorders", {"Messages.ArriveWholeAndInOrder"}},
-    {"duplicates", {"Messages.ArriveWholeAndInOrder"}},
-    {"drops_one", {"Messages.ArriveWholeAndInOrder"}},
+    {"reorders", {"Messages.ArriveWholeAndInOrder", "Messages.SentInBatchesArriveWholeAndInOrder"}},
+    {"duplicates",
+     {"Messages.ArriveWholeAndInOrder", "Messages.SentInBatchesArriveWholeAndInOrder",
+      "Polled.ABatchSaysHowManyWereSentAndExactlyThoseArrive"}},
+    {"drops_one",
+     {"Messages.ArriveWholeAndInOrder", "Messages.SentInBatchesArriveWholeAndInOrder",
+      "Polled.ABatchSaysHowManyWereSentAndExactlyThoseArrive"}},
     {"tears", {"Messages.OfEverySizeUpToTheMaximumArriveAndALargerOneIsRefused"}},
     {"cuts_a_byte", {"Messages.OfEverySizeUpToTheMaximumArriveAndALargerOneIsRefused"}},
     {"refuses_the_largest",
