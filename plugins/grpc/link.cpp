@@ -165,7 +165,8 @@ void Link::remote_end(cdmf_status reason) {
 }
 
 /// Ends what this side can end of the call, once nothing is being written. A server ends all of it, and only when its
-/// client has said goodbye or closed its half: gRPC throws away what a client has not read when the connection goes.
+/// client has said goodbye or closed its half: gRPC throws away what a client has not read when that one's next write
+/// finds the connection closed.
 void Link::finish_more() {
   if (!finish_wanted_ || stream_over_ || under_way(Op::kWrite) || under_way(Op::kStart)) return;
   if (std::exchange(finish_begun_, true)) return;
