@@ -10,8 +10,14 @@ unsigned byte_at(std::string_view text, std::size_t index) { return static_cast<
 
 bool is_continuation(unsigned byte) { return (byte & 0xC0U) == 0x80U; }
 
-/// Length of the well-formed UTF-8 character at offset (Unicode 15, table 3-7), 0 when there is none.
-std::size_t character_bytes(std::string_view text, std::size_t offset) {
+std::string hex(unsigned byte) {
+  static constexpr std::string_view kDigits = "0123456789ABCDEF";
+  return {kDigits[byte >> 4U], kDigits[byte & 0x0FU]};
+}
+
+}  // namespace
+
+std::size_t character_bytes(std::string_view text, std::size_t offset) {  // Unicode 15, table 3-7.
   const unsigned first = byte_at(text, offset);
   if (first < 0x80) return 1;
   std::size_t length = 0;
@@ -37,12 +43,14 @@ std::size_t character_bytes(std::string_view text, std::size_t offset) {
   return length;
 }
 
-std::string hex(unsigned byte) {
-  static constexpr std::string_view kDigits = "0123456789ABCDEF";
-  return {kDigits[byte >> 4U], kDigits[byte & 0x0FU]};
+bool is_utf8(std::string_view text) {
+  for (std::size_t offset = 0; offset < text.size();) {
+    const std::size_t length = character_bytes(text, offset);
+    if (length == 0) return false;
+    offset += length;
+  }
+  return true;
 }
-
-}  // namespace
 
 std::optional<TextFault> find_text_fault(std::string_view text) {
   for (std::size_t offset = 0; offset < text.size();) {

@@ -20,6 +20,10 @@ struct TextFault {
 /// return before a line feed.
 std::optional<TextFault> find_text_fault(std::string_view text);
 
+/// Length of the well-formed UTF-8 character that starts at offset < text.size(), 0 when there is none.
+std::size_t character_bytes(std::string_view text, std::size_t offset);
+bool is_utf8(std::string_view text);
+
 /// Place of the byte at offset, which may be text.size(): lines end with '\n', columns count characters.
 /// `text` is valid UTF-8 up to offset.
 Position position_at(std::string_view text, std::size_t offset);

@@ -177,6 +177,12 @@ class TreeBuilder final : public YAML::EventHandler {
       problems_.add(node.position, path(), "holds a zero character");
       fine = false;
     }
+    if (!is_utf8(value)) {
+      // The text was; the parser makes one byte of each of these two escapes.
+      problems_.add(node.position, path(), "the escapes '\\N' and '\\_' are not supported",
+                    "write '\\u0085' and '\\u00a0'");
+      fine = false;
+    }
     if (!fine) node = refused_at(node.position);
     attach(std::move(node));
   }
@@ -316,6 +322,15 @@ void add_syntax_problem(const YAML::Exception& error, const Source& source, cons
     hint = "write the value out, or put it in quotes";
   } else if (error.msg == message::EOF_IN_SCALAR) {
     reason = "the file ends inside a quoted text";
+  } else if (error.msg.starts_with(message::INVALID_ESCAPE)) {
+    // The mark is behind the first byte of the escape's character, and that byte is all the parser tells of it.
+    YAML::Mark backslash = error.mark;
+    backslash.pos -= 2;
+    backslash.column -= 2;
+    position = source.position(backslash);
+    const std::string_view escape = source.from(backslash);
+    reason = "unknown escape " + in_quotes(escape.substr(0, 1 + (escape.size() > 1 ? character_bytes(escape, 1) : 0)));
+    hint = "a backslash in double quotes starts an escape: write '\\\\', or use single quotes";
   }
   if (source.has_tab_indentation(error.mark)) hint = "indent with spaces, not with tabs";
   problems.add(position, {}, "syntax error: " + reason, std::move(hint));

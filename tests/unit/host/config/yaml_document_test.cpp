@@ -251,7 +251,22 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"ReservedCharacter",
                 "a: @x\n",
                 {"c.yaml:1:4: syntax error: a value cannot start like this; put it in quotes"}},
-        Refusal{"UnknownEscape", "a: \"\\q\"\n", {"c.yaml:1:7: syntax error: unknown escape character: q"}},
+        Refusal{"UnknownEscape",
+                "a: \"\\q\"\n",
+                {"c.yaml:1:5: syntax error: unknown escape '\\q'; a backslash in double quotes starts an escape: write "
+                 "'\\\\', or use single quotes"}},
+        Refusal{"UnknownEscapeOfMoreThanOneByte",
+                "ä: \"ä\\€\"\n",
+                {"c.yaml:1:6: syntax error: unknown escape '\\€'; a backslash in double quotes starts an escape: write "
+                 "'\\\\', or use single quotes"}},
+        Refusal{"EscapeThatTheFileEndsIn",
+                "a: \"x\\",
+                {"c.yaml:1:6: syntax error: unknown escape '\\'; a backslash in double quotes starts an escape: write "
+                 "'\\\\', or use single quotes"}},
+        Refusal{"EscapesThatTheParserMakesOneByteOf",
+                "a: \"\\N\"\nb: \"\\_\"\n",
+                {"c.yaml:1:4: a: the escapes '\\N' and '\\_' are not supported; write '\\u0085' and '\\u00a0'",
+                 "c.yaml:2:4: b: the escapes '\\N' and '\\_' are not supported; write '\\u0085' and '\\u00a0'"}},
         Refusal{"HalfACharacterByEscape", "a: \"\\ud800\"\n", {"c.yaml:1:11: syntax error: invalid unicode: 55296"}},
         Refusal{"BadDirective", "%YAML 7\n---\na: 1\n", {"c.yaml:1:1: syntax error: bad YAML version: 7"}}),
     [](const auto& test) { return std::string(test.param.name); });
