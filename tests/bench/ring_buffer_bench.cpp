@@ -14,6 +14,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "arguments.h"
@@ -65,12 +66,13 @@ struct Item<8> {
   std::exit(1);
 }
 
-/// Runs `there` on the second CPU while the caller runs `here` on the first; `there` ends when *over.
+/// Runs `there` on the second CPU while the caller runs `here` on the first; `there` ends when *over. What both use is
+/// given to them as pointers, by value: a line of the caller's stack that both look at would travel with every item.
 template <typename Here, typename There>
 void run_pair(const CpuPair& cpus, Here here, There there) {
   std::atomic<bool> ready{false};
   std::atomic<bool> over{false};
-  std::thread other([&] {
+  std::thread other([&, there] {
     cdmf::ipc::cli::pin_to_cpu(cpus.second);
     ready = true;
     there(over);
@@ -89,12 +91,11 @@ void run_pair(const CpuPair& cpus, Here here, There there) {
 template <typename Ring>
 Measured ping_pong(const CpuPair& cpus) {
   using T = typename Ring::value_type;
-  const auto there = std::make_unique<Ring>();
-  const auto back = std::make_unique<Ring>();
+  const auto rings = std::make_unique<std::pair<Ring, Ring>>();
   Measured measured;
   run_pair(
       cpus,
-      [&] {
+      [&measured, there = &rings->first, back = &rings->second] {
         T item;
         std::uint64_t number = 0;
         const auto trips = cdmf::ipc::cli::measure_round_trips(
@@ -109,7 +110,7 @@ Measured ping_pong(const CpuPair& cpus) {
             kTripBudget, 128);
         measured = {trips.untimed_ns, cdmf::ipc::cli::summarize(trips.timed)};
       },
-      [&](const std::atomic<bool>& over) {
+      [there = &rings->first, back = &rings->second](const std::atomic<bool>& over) {
         T item;
         for (;;) {
           // The end is looked for now and then only: it would be one more line in the way.
@@ -128,11 +129,11 @@ Measured ping_pong(const CpuPair& cpus) {
 template <typename Ring>
 Measured stream(const CpuPair& cpus) {
   using T = typename Ring::value_type;
-  const auto ring = std::make_unique<Ring>();
+  const auto memory = std::make_unique<Ring>();
   std::vector<double> rates;
   run_pair(
       cpus,
-      [&] {
+      [&rates, ring = memory.get()] {
         T item;
         auto last = Clock::now();
         for (std::uint64_t i = 0; i < kItems; ++i) {
@@ -145,7 +146,7 @@ Measured stream(const CpuPair& cpus) {
           last = now;
         }
       },
-      [&](const std::atomic<bool>&) {
+      [ring = memory.get()](const std::atomic<bool>&) {
         for (std::uint64_t i = 0; i < kItems; ++i) {
           while (!ring->try_push(T(i))) {
           }

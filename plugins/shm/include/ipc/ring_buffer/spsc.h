@@ -321,9 +321,10 @@ class SPSCRingBuffer {
   Block& block_of(const Place& place) noexcept {
     return *std::launder(reinterpret_cast<Block*>(bytes() + place.block));
   }
-  /// Where the item at `position`, which lies in this block, is or will be; dereference only while an object lives there.
+  /// Where the item at `position`, which lies in this block, is or will be; dereference only while an object lives
+  /// there.
   T* item_at(const Place& place, std::uint64_t position) noexcept {
-    return reinterpret_cast<T*>(bytes() + offsetof(Block, storage) + place.origin + position * sizeof(T));
+    return reinterpret_cast<T*>(bytes() + (offsetof(Block, storage) + place.origin + position * sizeof(T)));
   }
   T* oldest() noexcept { return std::launder(item_at(consumer_.place, consumer_.head)); }
 
@@ -358,7 +359,8 @@ class SPSCRingBuffer {
 
   /// Whether there is an item for the consumer, after a rest if it just came to the end of what there was.
   bool has_item() noexcept {
-    if (look_for_item()) [[likely]] return true;
+    if (look_for_item()) [[likely]]
+      return true;
     if (!consumer_.pace.moved(consumer_.head)) return false;
     consumer_.pace.rest(consumer_.head);
     return look_for_item();
@@ -366,7 +368,8 @@ class SPSCRingBuffer {
   /// Looks at the producer's word only when what the consumer remembers is used up.
   bool look_for_item() noexcept {
     const std::uint64_t head = consumer_.head;
-    if (head != consumer_.place.limit) [[likely]] return true;
+    if (head != consumer_.place.limit) [[likely]]
+      return true;
     enter_block(consumer_, head);
     if (head != consumer_.place.limit) return true;
     const std::uint64_t filled = block_of(consumer_.place).filled.load(std::memory_order_acquire);  // FILLED
@@ -381,14 +384,16 @@ class SPSCRingBuffer {
 
   /// Whether there is room for an item, after a rest if the ring has just become full.
   bool has_room(std::uint64_t tail) noexcept {
-    if (look_for_room(tail)) [[likely]] return true;
+    if (look_for_room(tail)) [[likely]]
+      return true;
     if (!producer_.pace.moved(tail)) return false;
     producer_.pace.rest(tail);
     return look_for_room(tail);
   }
   /// Looks at the consumer's line only when what the producer remembers is not enough.
   bool look_for_room(std::uint64_t tail) noexcept {
-    if (tail != producer_.place.limit) [[likely]] return true;
+    if (tail != producer_.place.limit) [[likely]]
+      return true;
     enter_block(producer_, tail);
     if (tail != producer_.place.limit) return true;
     look_for_freed();
