@@ -25,7 +25,9 @@ compile() {
   compile $gtest/src/gtest-all.cc gtest
   compile $gtest/src/gtest_main.cc main
   compile "$source/plugins/shm/ring/record_ring.cpp" ring
-  compile "$tests/ring/mpmc_record_ring_test.cpp" mpmc_record_ring_test
+  for test in mpmc_record_corrupt_test mpmc_record_model_test mpmc_record_ring_test; do
+    compile "$tests/ring/$test.cpp" $test
+  done
 } &
 compile "$tests/ring_buffer_test.cpp" ring_buffer_test
 compile "$tests/ring_buffer_objects_test.cpp" ring_buffer_objects_test
