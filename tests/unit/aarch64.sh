@@ -31,7 +31,9 @@ compile() {
 } &
 compile "$tests/ring_buffer_test.cpp" ring_buffer_test
 compile "$tests/ring_buffer_objects_test.cpp" ring_buffer_objects_test
-compile "$tests/ring/record_ring_test.cpp" record_ring_test
+for test in dirty_lines_test record_pace_test record_ring_hostile_test record_ring_test; do
+  compile "$tests/ring/$test.cpp" $test
+done
 wait $!
 $compiler -static -Wl,--no-warnings "$folder"/*.o -o "$folder/rings" -pthread
 qemu-aarch64 "$folder/rings" --gtest_brief=1

@@ -24,5 +24,17 @@ TEST(DirtyLines, ARecordClearsItsFirstLineAndMarksTheOthersWhereverItLies) {
   }
 }
 
+TEST(DirtyLines, MarkCoversExactlyTheRange) {
+  for (std::uint64_t first = 0; first < 200; first += 7) {
+    for (std::uint64_t last = 0; last <= 200; last += 3) {
+      DirtyLines lines(200);
+      lines.mark(first, last);
+      for (std::uint64_t line = 0; line < 200; ++line) {
+        ASSERT_EQ(lines.test(line), line >= first && line < last) << first << ' ' << last << ' ' << line;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace cdmf::ipc::shm

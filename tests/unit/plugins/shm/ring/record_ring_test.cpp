@@ -1,46 +1,20 @@
-// The record ring in one thread: what each call promises, every mix of sizes against a model, and hostile words.
+// The record ring in one thread: what each call promises, and every mix of sizes against a model.
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <deque>
-#include <random>
 #include <string>
 #include <vector>
 
-#include "ring/record_consumer.h"
-#include "ring/record_pace.h"
-#include "ring/record_producer.h"
-#include "ring_memory.h"
+#include "whole_ring.h"
 
 namespace cdmf::ipc::shm {
 namespace {
 
-using testing::RingMemory;
-
-struct Random {
-  explicit Random(std::uint32_t seed) : engine(seed) {}
-  std::uint32_t operator()() { return static_cast<std::uint32_t>(engine()); }
-  std::mt19937 engine;
-};
-
-struct Ring {
-  explicit Ring(std::uint64_t capacity_bytes) : memory(capacity_bytes), producer(memory.ring), consumer(memory.ring) {}
-
-  ClaimOutcome put(std::size_t bytes, unsigned char fill = 0) {
-    const ClaimOutcome outcome = producer.claim(bytes);
-    if (outcome != ClaimOutcome::claimed) return outcome;
-    std::memset(producer.payload().data(), fill, bytes);
-    producer.commit(bytes, 0, 0);
-    return outcome;
-  }
-  bool take(RecordView& view) { return consumer.receive_burst({&view, 1}) == 1; }
-
-  RingMemory memory;
-  RecordProducer producer;
-  RecordConsumer consumer;
-};
-
-constexpr std::size_t kOneLine = 64 - kEnvelopeBytes;
+using Ring = testing::WholeRing;
+using testing::kOneLine;
+using testing::Random;
 
 TEST(RecordRing, RecordArrivesWithItsEnvelopeAndContents) {
   Ring ring(4096);
@@ -396,147 +370,6 @@ TEST_P(RecordRingMix, DeliversExactlyWhatWasFlushedForAnyMixOfSizesBatchesAborts
 }
 INSTANTIATE_TEST_SUITE_P(Capacity, RecordRingMix, ::testing::Values(256, 512, 1024, 8192));
 
-struct HostileWord {
-  const char* name;
-  std::uint32_t word;
-  RingFault fault;
-};
-class HostileProducer : public ::testing::TestWithParam<HostileWord> {};
-
-TEST_P(HostileProducer, EndsTheConsumerWithAReasonAndNothingElse) {
-  Ring ring(1024);
-  RecordView views[4];
-  ASSERT_EQ(ring.put(1, 0x42), ClaimOutcome::claimed);
-  ring.producer.flush();
-  ring.memory.poke(64, GetParam().word);
-  EXPECT_TRUE(ring.consumer.has_input());
-  ASSERT_EQ(ring.consumer.receive_burst(views), 1u) << "what came before is delivered";
-  EXPECT_EQ(ring.consumer.fault(), GetParam().fault) << to_string(ring.consumer.fault());
-  EXPECT_EQ(static_cast<unsigned char>(views[0].payload[0]), 0x42);
-  ring.memory.poke(64, commit_word(1, 16));
-  EXPECT_EQ(ring.consumer.receive_burst(views), 0u) << "no repair after a fault";
-  EXPECT_FALSE(ring.consumer.has_input());
-}
-INSTANTIATE_TEST_SUITE_P(Words, HostileProducer,
-                         ::testing::Values(HostileWord{"size_0", commit_word(1, 0), RingFault::bad_size},
-                                           HostileWord{"size_2", commit_word(1, 2), RingFault::bad_size},
-                                           HostileWord{"size_15", commit_word(1, 15), RingFault::bad_size},
-                                           HostileWord{"above_half", commit_word(1, 513), RingFault::bad_size},
-                                           HostileWord{"huge", commit_word(1, kSizeMask), RingFault::bad_size},
-                                           HostileWord{"next_lap", commit_word(2, 16), RingFault::bad_stamp},
-                                           HostileWord{"stamp_0", commit_word(0, 16), RingFault::bad_stamp},
-                                           HostileWord{"all_ones", 0xFFFFFFFF, RingFault::bad_stamp}),
-                         [](const auto& row) { return std::string(row.param.name); });
-
-TEST(HostileProducer, RecordOverTheEndIsAFault) {
-  Ring ring(1024);
-  RecordView view;
-  for (int i = 0; i < 9; ++i) {
-    ASSERT_EQ(ring.put(1), ClaimOutcome::claimed);
-    ring.producer.flush();
-    ASSERT_TRUE(ring.take(view));
-    ring.consumer.release(view);
-  }
-  ring.memory.poke(9 * 64, commit_word(1, 7 * 64 + 1));
-  EXPECT_FALSE(ring.take(view));
-  EXPECT_EQ(ring.consumer.fault(), RingFault::past_end);
-}
-
-TEST(HostileProducer, PaddingAtTheStartIsAFaultAndNoEndlessLoop) {
-  Ring ring(1024);
-  RecordView view;
-  ring.memory.poke(0, commit_word(1, kPaddingSize));
-  EXPECT_FALSE(ring.take(view));
-  EXPECT_EQ(ring.consumer.fault(), RingFault::bad_padding);
-}
-
-TEST(HostileProducer, RecordsOverUnreleasedOnesAreAFault) {
-  Ring ring(256);
-  RecordView view;
-  for (std::uint64_t line = 0; line < 4; ++line) ring.memory.poke(line * 64, commit_word(1, 16));
-  for (int i = 0; i < 4; ++i) ASSERT_TRUE(ring.take(view));
-  ring.memory.poke(0, commit_word(2, 16));  // The consumer has released nothing.
-  EXPECT_FALSE(ring.take(view));
-  EXPECT_EQ(ring.consumer.fault(), RingFault::overrun);
-}
-
-TEST(HostileProducer, RandomWordsNeverLeadOutsideTheRing) {
-  Random random(5);
-  for (int round = 0; round < 3000; ++round) {
-    RingMemory memory(256);
-    RecordConsumer consumer(memory.ring);
-    for (int step = 0; step < 40; ++step) {
-      const std::uint32_t size = random() % 3 == 0 ? random() : random() % 140;
-      memory.poke((random() % 4) * 64, commit_word(1 + random() % 3, size & kSizeMask));
-      RecordView views[3];
-      const std::size_t count = consumer.receive_burst(views);
-      for (std::size_t i = 0; i < count; ++i) {
-        ASSERT_GE(views[i].payload, memory.ring.bytes + kEnvelopeBytes);
-        ASSERT_LE(views[i].payload + views[i].payload_bytes, memory.ring.bytes + 256);
-      }
-      if (count != 0 && random() % 2 == 0) consumer.release(views[count - 1]);
-    }
-  }
-}
-
-TEST(HostileConsumer, ImpossibleHeadEndsTheProducer) {
-  const std::uint64_t heads[] = {64, 6 * 64, 32, UINT64_MAX, std::uint64_t{1} << 63};
-  for (const std::uint64_t head : heads) {
-    Ring ring(256);
-    for (int i = 0; i < 4; ++i) ASSERT_EQ(ring.put(1), ClaimOutcome::claimed);
-    if (head == 64) {  // Plausible, but nothing is flushed yet.
-      ring.memory.ring.control->head.store(head);
-      EXPECT_EQ(ring.put(1), ClaimOutcome::corrupt);
-    } else {
-      ring.producer.flush();
-      ring.memory.ring.control->head.store(head);
-      EXPECT_EQ(ring.put(1), ClaimOutcome::corrupt) << head;
-    }
-    EXPECT_EQ(ring.producer.fault(), RingFault::bad_head);
-    ring.memory.ring.control->head.store(256);
-    EXPECT_EQ(ring.put(kOneLine * 4), ClaimOutcome::too_large);
-    EXPECT_EQ(ring.put(1), ClaimOutcome::corrupt) << "no repair after a fault";
-  }
-}
-
-TEST(HostileConsumer, HeadThatMovesBackIsAFault) {
-  Ring ring(256);
-  for (int i = 0; i < 4; ++i) ASSERT_EQ(ring.put(1), ClaimOutcome::claimed);
-  ring.producer.flush();
-  ring.memory.ring.control->head.store(128);
-  ASSERT_EQ(ring.producer.used_bytes(), 128u);
-  ring.memory.ring.control->head.store(64);
-  EXPECT_EQ(ring.producer.used_bytes(), 0u);
-  EXPECT_EQ(ring.producer.fault(), RingFault::bad_head);
-}
-
-TEST(DirtyLines, MarkCoversExactlyTheRange) {
-  for (std::uint64_t first = 0; first < 200; first += 7) {
-    for (std::uint64_t last = 0; last <= 200; last += 3) {
-      DirtyLines lines(200);
-      lines.mark(first, last);
-      for (std::uint64_t line = 0; line < 200; ++line) {
-        ASSERT_EQ(lines.test(line), line >= first && line < last) << first << ' ' << last << ' ' << line;
-      }
-    }
-  }
-}
-
-/// How many of `times` rounds of `records` records, then `empty` polls that find nothing, end in a rest. A rest brings
-/// `after_rest` records at once.
-int rests(RecordPace& pace, int times, std::size_t records, int empty, std::size_t after_rest) {
-  int count = 0;
-  for (int round = 0; round < times; ++round) {
-    pace.after_poll(records);
-    for (int poll = 0; poll < empty; ++poll) {
-      if (!pace.after_poll(0)) continue;
-      ++count;
-      if (after_rest != 0) pace.after_poll(after_rest);
-    }
-  }
-  return count;
-}
-
 TEST(RecordRing, ObserversSeeWhatWasRefusedAndHowFullItGot) {
   Ring ring(4096);
   const RecordRingControl& control = *ring.memory.ring.control;
@@ -578,40 +411,6 @@ TEST(RecordRing, HighWaterIsSeenEachLapThoughTheRingIsNeverFull) {
   EXPECT_GE(ring.memory.ring.control->high_water.load(), 10 * 64u);
   EXPECT_LE(ring.memory.ring.control->high_water.load(), 11 * 64u);
   EXPECT_EQ(ring.memory.ring.control->claims_refused.load(), 0u);
-}
-
-TEST(RecordPace, MessagesThatAreWaitedForOneByOneNeverCauseARest) {
-  RecordPace pace;
-  EXPECT_EQ(rests(pace, 100'000, 1, 1, 0), 0);
-  EXPECT_EQ(rests(pace, 100'000, 30, 40, 0), 0);
-}
-
-TEST(RecordPace, AStreamReadAtItsHeelsRestsEachTimeItIsFoundEmpty) {
-  RecordPace pace;
-  EXPECT_GE(rests(pace, 100, 3, 1, 200), 80);  // One by one flushed: a few records at each poll.
-  EXPECT_EQ(rests(pace, 100, 24, 1, 200), 100);
-}
-
-TEST(RecordPace, RestsThatBringLittleBecomeRare) {
-  RecordPace pace;
-  const int first = rests(pace, 1000, 64, 1, 0);
-  EXPECT_GT(first, 0);
-  EXPECT_LT(first, 20);  // 64'000 records, and the distance doubles each time.
-  EXPECT_LE(rests(pace, 1000, 64, 1, 0), 1);
-}
-
-TEST(RecordPace, AStreamAfterManyMistakesIsFoundAgain) {
-  RecordPace pace;
-  for (int i = 0; i < 5; ++i) rests(pace, 1000, 64, 1, 0);
-  EXPECT_GT(rests(pace, 100'000, 64, 1, 200), 0);
-  EXPECT_GE(rests(pace, 100, 64, 1, 200), 100);
-}
-
-TEST(RecordPace, TheEndOfAStreamRestsOnce) {
-  RecordPace pace;
-  rests(pace, 100, 24, 1, 200);
-  EXPECT_TRUE(rests(pace, 1, 24, 1, 0) == 1);
-  EXPECT_EQ(rests(pace, 1, 0, 100'000, 0), 0);
 }
 
 }  // namespace
