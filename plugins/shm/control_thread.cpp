@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -31,8 +32,16 @@ constexpr std::uint64_t kNoticePauseNs = 10'000'000;
 constexpr std::uint64_t kWasteShare = 20;
 constexpr std::uint64_t kWasteBurstNs = 1'000'000'000;
 constexpr std::uint64_t kWastePauseMaxNs = 1'000'000'000;  // However much one client has cost.
-constexpr std::uint64_t kBrokenLinkCostNs = 1'000'000;     // Of one whose peer broke the rules: it will be back.
+constexpr std::uint64_t kBrokenLinkCostMinNs = 1'000'000;  // Of one whose peer broke the rules: it will be back.
+constexpr std::uint64_t kBrokenLinkFactor = 3;    // Of what making it took: it was also served, and taken down.
 constexpr std::uint64_t kConnectCostNs = 30'000;  // Of one that says nothing: accepted, watched, logged, closed.
+
+/// What this thread has had of a processor.
+std::uint64_t own_cpu_ns() noexcept {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(time.tv_nsec);
+}
 
 /// Links of this thread have a socket.
 int socket_of(const Link& link) noexcept { return static_cast<const SocketChannel&>(link.channel()).socket(); }
@@ -114,9 +123,9 @@ void ControlThread::stop() noexcept {
   epoll_.reset();
 }
 
-void ControlThread::watch(std::shared_ptr<Link> link) {
+void ControlThread::watch(std::shared_ptr<Link> link, std::uint64_t cost_ns) {
   const std::uint64_t key = next_key_.fetch_add(2, std::memory_order_relaxed);
-  Watched watched{link, UniqueFd(), key + 1};
+  Watched watched{link, UniqueFd(), key + 1, cost_ns};
   if (link->terms().peer.pid > 0) {
     // A peer that died before this is noticed by its socket. One whose pid means somebody else by now is dead too,
     // hence the same; a child that keeps the socket open at the same time is beyond what can be told.
@@ -217,9 +226,9 @@ void ControlThread::accept_clients() {
 void ControlThread::advance(std::uint64_t key) {
   PendingClient& client = clients_.at(key);
   if (!client.welcomed) {
-    const std::uint64_t begun = monotonic_now_ns();
+    const std::uint64_t begun = own_cpu_ns();
     const bool stays = welcome(client);
-    client.cost_ns += monotonic_now_ns() - begun;
+    client.cost_ns += own_cpu_ns() - begun;
     if (!stays) drop_client(key);
     return;
   }
@@ -325,7 +334,7 @@ void ControlThread::finish(std::uint64_t key) {
     throw;
   }
   owner_.connected(link);  // Before its end can be noticed.
-  watch(std::move(link));
+  watch(std::move(link), client.cost_ns);
 }
 
 void ControlThread::give_up(std::uint64_t key, const char* why) {
@@ -399,6 +408,7 @@ void ControlThread::drop_late_clients() {
 
 void ControlThread::look_at_link(std::uint64_t key) {
   std::shared_ptr<Link> link;
+  std::uint64_t cost_ns = 0;
   bool process_ended = false;
   {
     const std::lock_guard lock(links_mutex_);
@@ -409,6 +419,7 @@ void ControlThread::look_at_link(std::uint64_t key) {
     const auto found = links_.find(key);
     if (found == links_.end()) return;  // Ended by an earlier event of the same round.
     link = found->second.link;
+    cost_ns = found->second.cost_ns;
   }
   bool rang = false;
   bool floods = false;
@@ -428,7 +439,7 @@ void ControlThread::look_at_link(std::uint64_t key) {
       host_.log(CDMF_LOG_DEBUG, "shm: link ", link->id(), " ended, reason ", reason);
     }
   }
-  if (link->ended() == CDMF_PROTOCOL_ERROR) waste(kBrokenLinkCostNs);
+  if (link->ended() == CDMF_PROTOCOL_ERROR) waste(std::max(kBrokenLinkCostMinNs, kBrokenLinkFactor * cost_ns));
   link->hang_up(reason);
   owner_.kick(link->id());
 }

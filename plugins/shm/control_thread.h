@@ -51,13 +51,15 @@ class ControlThread {
   /// Joins. Pending clients are dropped. Idempotent.
   void stop() noexcept;
   /// Notices the end of this link from now on. [any]
-  void watch(std::shared_ptr<Link> link);
+  /// cost_ns  Time that making it took; 0: none of this thread's.
+  void watch(std::shared_ptr<Link> link, std::uint64_t cost_ns = 0);
 
  private:
   struct Watched {
     std::shared_ptr<Link> link;
     UniqueFd process;  // A pidfd: a peer's socket may live on in its children, the process itself does not.
     std::uint64_t process_key = 0;
+    std::uint64_t cost_ns = 0;
   };
 
   void run();
