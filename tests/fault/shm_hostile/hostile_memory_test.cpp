@@ -1,120 +1,19 @@
-// Peers that write what they like into the memory they share with us, from either side of a link: by the case, then
-// every word of the control block in turn, then anything anywhere at any time from a process of its own
-// (storm_test.cpp). Whatever stands there, our end reads inside the ring, comes to an end, and nobody else notices.
+// Peers that write what they like into the memory they share with us, from either side of a link: here by the case,
+// then every word in turn (hostile_words_test.cpp), then anything anywhere at any time from a process of its own
+// (hostile_storm_test.cpp). Whatever stands there, our end reads inside the ring, comes to an end, and nobody else
+// notices.
+#include <atomic>
 #include <cstddef>
-#include <map>
-#include <memory>
-#include <random>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
 
-#include "shm_hostile/peers.h"
+#include "shm_hostile/hostile_scene.h"
 
 namespace cdmf::ipc::shm::hostile {
 namespace {
-
-struct Mode {
-  const char* trust;
-  const char* wait;
-};
-constexpr Mode kModes[] = {{"cooperative", "adaptive"}, {"cooperative", "futex"}, {"cooperative", "spin"},
-                           {"hostile", "adaptive"},     {"hostile", "futex"},     {"hostile", "spin"}};
-
-Options options_of(const Mode& mode) {
-  return {{"trust", mode.trust},
-          {"wait", mode.wait},
-          {"ring_buffer_capacity", std::to_string(kPlan.ring_capacity)},
-          {"slot_size", std::to_string(kPlan.slot_size)}};
-}
-
-/// A link of ours whose other end is in our hands.
-class Scene {
- public:
-  virtual ~Scene() = default;
-  virtual DriverUnderTest& ours() = 0;
-  virtual cdmf_peer peer() const = 0;
-  virtual Segment& segment() = 0;
-  virtual RecordRingMemory to_us() = 0;    // The hostile peer is its producer.
-  virtual RecordRingMemory from_us() = 0;  // It is its consumer.
-};
-
-class ClientScene final : public Scene {
- public:
-  explicit ClientScene(GoodPair& pair) : pair_(pair), client_(pair.endpoint) {
-    EXPECT_TRUE(client_.shake_hands(true)) << client_.text.message;
-    peer_ = pair.server.next_peer();
-  }
-  ~ClientScene() override {
-    shutdown(client_.fd(), SHUT_RDWR);
-    // Its end, if it was not seen yet.
-    while (pair_.server.send(peer_, "x") != CDMF_NOT_CONNECTED) {
-      if (pair_.server.next().kind == testing::kNothing) return;
-    }
-  }
-  DriverUnderTest& ours() override { return pair_.server; }
-  cdmf_peer peer() const override { return peer_; }
-  Segment& segment() override { return client_.handshake.segment; }
-  RecordRingMemory to_us() override { return segment().tx(); }
-  RecordRingMemory from_us() override { return segment().rx(); }
-
- private:
-  GoodPair& pair_;
-  RawClient client_;
-  cdmf_peer peer_ = CDMF_NO_PEER;
-};
-
-class ServerScene final : public Scene {
- public:
-  explicit ServerScene(const Options& options)
-      : server_([this](int socket) {
-          if (!hear_hello(socket)) return;
-          offer_.welcome.may_sleep = 1;
-          offer_.say_to(socket);
-          until_hung_up(socket);
-        }),
-        client_(CDMF_ROLE_CLIENT, server_.endpoint, options) {
-    EXPECT_EQ(client_.open(), CDMF_OK) << client_.error.message;
-    EXPECT_EQ(client_.attach(), CDMF_OK) << client_.error.message;
-    EXPECT_EQ(client_.next().kind, kConnected);
-  }
-  ~ServerScene() override { client_.close(); }
-  DriverUnderTest& ours() override { return client_; }
-  cdmf_peer peer() const override { return client_.peer; }
-  Segment& segment() override { return offer_.segment; }
-  RecordRingMemory to_us() override { return segment().rx(); }
-  RecordRingMemory from_us() override { return segment().tx(); }
-
- private:
-  Offer offer_;
-  RawServer server_;
-  DriverUnderTest client_;
-};
-
-/// Written as a peer would: whole words, without a lock.
-template <typename Word>
-void scribble(void* at, Word value) {
-  std::atomic_ref<Word>(*static_cast<Word*>(at)).store(value);
-  ++counts().writes;
-}
-std::uint32_t load(const void* at) {
-  return std::atomic_ref<std::uint32_t>(*static_cast<std::uint32_t*>(const_cast<void*>(at))).load();
-}
-
-/// Sends to the hostile peer until that fails, at most so often.
-cdmf_status send_until_it_fails(Scene& scene, int times = 100) {
-  cdmf_status status = CDMF_OK;
-  for (int i = 0; i < times && status == CDMF_OK; ++i) {
-    status = scene.ours().send(scene.peer(), std::string(1000, 's'));
-  }
-  return status;
-}
-bool put(RecordProducer& producer, const std::string& content, std::uint32_t checksum) {
-  if (producer.claim(content.size()) != ClaimOutcome::claimed) return false;
-  std::memcpy(producer.payload().data(), content.data(), content.size());
-  producer.commit(content.size(), 0, checksum);
-  return producer.flush();
-}
-bool put(RecordProducer& producer, const std::string& content) {
-  return put(producer, content, crc32_ieee(content.data(), content.size()));
-}
 
 enum class Fate { ends, lives };
 struct Case {
@@ -122,8 +21,6 @@ struct Case {
   Fate fate;
   std::function<void(Scene&)> act;
 };
-
-void write_first_word(Scene& scene, std::uint32_t word) { scribble(scene.to_us().bytes, word); }
 
 /// The next record's place after a few good records.
 std::byte* after_good_records(Scene& scene, std::size_t lines) {
@@ -344,21 +241,6 @@ const Case kCases[] = {
      }},
 };
 
-class HostileMemory : public ::testing::TestWithParam<Mode> {
- protected:
-  std::unique_ptr<Scene> scene(bool hostile_server) {
-    if (hostile_server) return std::make_unique<ServerScene>(options_of(GetParam()));
-    return std::make_unique<ClientScene>(pair);
-  }
-  void count_case() {
-    const bool first = GetParam().trust == kModes[0].trust && GetParam().wait == kModes[0].wait;
-    ++(first ? counts().cases : counts().runs);
-  }
-
-  Log log;
-  GoodPair pair{options_of(GetParam()), log.host()};
-};
-
 TEST_P(HostileMemory, WhatCannotBeEndsItsLinkAndNoOther) {
   for (const bool hostile_server : {false, true}) {
     for (const Case& one : kCases) {
@@ -385,118 +267,6 @@ TEST_P(HostileMemory, WhatCannotBeEndsItsLinkAndNoOther) {
       count_case();
     }
   }
-}
-
-/// One turn of both directions, as a peer that behaves would have it, whatever was scribbled before. Ours sends until
-/// the ring is full, and thus looks at every word there is. True: the link lives.
-bool exchange(Scene& scene, RecordProducer& producer, RecordConsumer& consumer, bool with_waits) {
-  DriverUnderTest& ours = scene.ours();
-  put(producer, "from the peer");
-  for (int turn = 0; turn < 3; ++turn) {
-    for (const Message& message : ours.take()) {
-      if (message.kind == kDisconnected) {
-        EXPECT_EQ(message.reason, CDMF_PROTOCOL_ERROR);
-        return false;
-      }
-      EXPECT_EQ(message.content, "from the peer");
-    }
-  }
-  const cdmf_status status = send_until_it_fails(scene);
-  if (status != CDMF_BUFFER_FULL) {
-    EXPECT_EQ(status, CDMF_PROTOCOL_ERROR);
-    EXPECT_EQ(ours.next().kind, kDisconnected);
-    return false;
-  }
-  if (with_waits) {
-    const cdmf_status waited = ours->await_space(ours.self(), scene.peer(), 1000, monotonic_now_ns() + 1000);
-    EXPECT_TRUE(waited == CDMF_OK || waited == CDMF_TIMEOUT) << waited;
-    (void)ours->await_messages(ours.self(), monotonic_now_ns() + 1000);
-  }
-  RecordView view;
-  while (consumer.receive(view)) consumer.release(view);
-  return true;
-}
-
-TEST_P(HostileMemory, EveryWordOfTheControlBlockMayHoldAnythingWhileMessagesFlow) {
-  std::mt19937 random(2026);
-  for (const bool hostile_server : {false, true}) {
-    std::unique_ptr<Scene> set;
-    std::unique_ptr<RecordProducer> producer;
-    std::unique_ptr<RecordConsumer> consumer;
-    std::uint64_t lives = 0;
-    for (std::size_t word = 0; word < sizeof(SegmentControl) / 4; ++word) {
-      for (int value = 0; value < 8; ++value) {
-        if (!set) {
-          set = scene(hostile_server);
-          producer = std::make_unique<RecordProducer>(set->to_us());
-          consumer = std::make_unique<RecordConsumer>(set->from_us());
-          for (int i = 0; i < 5; ++i) ASSERT_TRUE(exchange(*set, *producer, *consumer, false));
-          ++lives;
-        }
-        SCOPED_TRACE(std::string(hostile_server ? "server" : "client") + ", offset " + std::to_string(word * 4) +
-                     ", value " + std::to_string(value));
-        std::byte* const at = reinterpret_cast<std::byte*>(&set->segment().control()) + word * 4;
-        const std::uint32_t was = load(at);
-        const std::uint32_t wild[] = {0,        1,         2,          was + 64,
-                                      was - 64, INT32_MAX, UINT32_MAX, static_cast<std::uint32_t>(random())};
-        scribble(at, wild[value]);
-        bool alive = true;
-        for (int turn = 0; turn < 2 && alive; ++turn)
-          alive = exchange(*set, *producer, *consumer, value == 7 && turn == 0);
-        if (!alive) {
-          ++counts().links_ended;
-          set.reset();
-        }
-        if (value == 7) pair.expect_service();
-      }
-    }
-    EXPECT_GT(lives, 1u) << "no scribble was ever noticed";
-  }
-  count_case();
-}
-
-TEST_P(HostileMemory, EveryWordOfARingMayHoldAnythingWhileMessagesFlow) {
-  std::mt19937 random(7);
-  for (const bool hostile_server : {false, true}) {
-    std::unique_ptr<Scene> set;
-    std::unique_ptr<RecordProducer> producer;
-    std::unique_ptr<RecordConsumer> consumer;
-    for (int step = 0; step < 3000; ++step) {
-      if (!set) {
-        set = scene(hostile_server);
-        producer = std::make_unique<RecordProducer>(set->to_us());
-        consumer = std::make_unique<RecordConsumer>(set->from_us());
-      }
-      SCOPED_TRACE(step);
-      // Near the place that is read next, mostly: elsewhere nobody would look.
-      const std::uint64_t next = set->to_us().control->tail.load() % kPlan.ring_bytes();
-      const std::uint64_t near = (next + random() % 4 * kLineBytes + random() % 4 * 4) % kPlan.ring_bytes();
-      std::byte* const ring = random() % 4 == 0 ? set->from_us().bytes : set->to_us().bytes;
-      const std::uint64_t at = random() % 2 == 0 ? near : random() % kPlan.ring_bytes() / 4 * 4;
-      const std::uint32_t stamp = static_cast<std::uint32_t>(random() % 16);
-      const std::uint32_t sizes[] = {0, 1, 15, 16, 17, 64, 65, 4096, 16384, 16385, kSizeMask};
-      scribble(ring + at, random() % 2 == 0 ? static_cast<std::uint32_t>(random())
-                                            : commit_word(stamp, sizes[random() % std::size(sizes)]));
-      std::vector<Message> got;
-      bool alive = true;
-      put(*producer, "from the peer");
-      for (int turn = 0; turn < 2 && alive; ++turn) {
-        for (const Message& message : set->ours().take()) alive = alive && message.kind != kDisconnected;
-      }
-      if (alive && set->ours().send(set->peer(), "to the peer") == CDMF_PROTOCOL_ERROR) {
-        EXPECT_EQ(set->ours().next().kind, kDisconnected);
-        alive = false;
-      }
-      RecordView view;
-      if (alive && consumer->receive(view)) consumer->release(view);
-      if (!alive || random() % 200 == 0) {
-        counts().links_ended += alive ? 0 : 1;
-        set.reset();
-      }
-      if (step % 50 == 0) pair.expect_service();
-    }
-  }
-  count_case();
 }
 
 TEST_P(HostileMemory, RecordsWhereNothingWasFreedEndTheLink) {
