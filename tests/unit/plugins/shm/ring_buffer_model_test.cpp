@@ -77,16 +77,22 @@ class Pair {
   void check(bool as_expected, std::size_t wanted) {
     good_ = good_ && as_expected;
     for (std::size_t left = fits(wanted); left > 0; --left) model_.push_back(item(next_++));
+    max_size_ = std::max(max_size_, model_.size());
     check_size();
   }
 
   void check_size() {
     good_ = good_ && ring_->size() == model_.size() && ring_->is_empty() == model_.empty() &&
             ring_->is_full() == (model_.size() == Ring::capacity());
+    if constexpr (requires { ring_->getStats(); }) {
+      const RingBufferStats stats = ring_->getStats();
+      good_ = good_ && stats.total_pushes - stats.total_pops == model_.size() && stats.max_size == max_size_;
+    }
   }
 
   std::unique_ptr<Ring> ring_ = std::make_unique<Ring>();
   std::deque<T> model_;
+  std::size_t max_size_ = 0;
   std::uint8_t next_ = 0;
   bool good_ = true;
 };
@@ -98,8 +104,10 @@ using Rings =
     testing::Types<SPSCRingBuffer<std::uint64_t, 1>, SPSCRingBuffer<std::uint64_t, 2>, SPSCRingBuffer<std::uint64_t, 4>,
                    SPSCRingBuffer<std::uint64_t, 8>, SPSCRingBuffer<Sized<24>, 4>, SPSCRingBuffer<Sized<24>, 8>,
                    SPSCRingBuffer<Sized<56>, 4>, SPSCRingBuffer<Sized<64>, 1>, SPSCRingBuffer<Sized<64>, 4>,
-                   SPSCRingBuffer<std::string, 4>, MPMCRingBuffer<std::uint64_t, 1>, MPMCRingBuffer<std::uint64_t, 2>,
-                   MPMCRingBuffer<std::uint64_t, 4>, MPMCRingBuffer<Sized<64>, 4>, MPMCRingBuffer<std::string, 8>>;
+                   SPSCRingBuffer<std::string, 4>, SPSCRingBuffer<std::uint64_t, 4, RingBufferCounting::on>,
+                   SPSCRingBuffer<std::uint64_t, 8, RingBufferCounting::on>, MPMCRingBuffer<std::uint64_t, 1>,
+                   MPMCRingBuffer<std::uint64_t, 2>, MPMCRingBuffer<std::uint64_t, 4>, MPMCRingBuffer<Sized<64>, 4>,
+                   MPMCRingBuffer<std::string, 8>, MPMCRingBuffer<std::uint64_t, 4, RingBufferCounting::on>>;
 TYPED_TEST_SUITE(RingBufferModel, Rings);
 
 TYPED_TEST(RingBufferModel, EverySequenceOfFiveOperationsAtEveryOffset) {

@@ -1,6 +1,7 @@
 // Lives of the objects in a typed ring: each constructed once, destroyed once, whatever throws where.
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <iterator>
 #include <memory>
 #include <stdexcept>
@@ -138,6 +139,46 @@ TYPED_TEST(LargerRingBufferObjects, DestructionPassesOverWhatWasNeverMade) {
     Tracked::throw_in(1);
     EXPECT_THROW((void)ring.try_emplace(2), std::runtime_error);
   }
+}
+
+struct AsksAtItsEnd {
+  explicit AsksAtItsEnd(int n) : number(n) {}
+  AsksAtItsEnd(const AsksAtItsEnd&) = default;
+  AsksAtItsEnd& operator=(const AsksAtItsEnd&) = default;
+  ~AsksAtItsEnd() {
+    if (at_end) at_end();
+  }
+  int number;
+  static inline std::function<void()> at_end;
+};
+
+template <typename Ring>
+void frees_a_place_only_after_its_item_is_destroyed() {
+  Ring ring;
+  AsksAtItsEnd item(0);
+  int next = 0;
+  while (ring.try_emplace(next)) ++next;
+  for (int lap = 0; lap < 3 * next; ++lap) {
+    int asked = 0;
+    AsksAtItsEnd::at_end = [&] {
+      ++asked;
+      EXPECT_FALSE(ring.try_emplace(-1)) << "made where another is being destroyed";
+    };
+    const bool popped = ring.try_pop(item);
+    AsksAtItsEnd::at_end = nullptr;
+    ASSERT_TRUE(popped);
+    ASSERT_EQ(item.number, lap);
+    ASSERT_EQ(asked, 1);
+    ASSERT_TRUE(ring.try_emplace(next + lap));
+  }
+}
+TEST(SpscRingBufferObjects, APlaceIsFreeOnlyOnceItsItemIsDestroyed) {
+  frees_a_place_only_after_its_item_is_destroyed<SPSCRingBuffer<AsksAtItsEnd, 1>>();
+  frees_a_place_only_after_its_item_is_destroyed<SPSCRingBuffer<AsksAtItsEnd, 16>>();
+}
+TEST(MpmcRingBufferObjects, APlaceIsFreeOnlyOnceItsItemIsDestroyed) {
+  frees_a_place_only_after_its_item_is_destroyed<MPMCRingBuffer<AsksAtItsEnd, 1>>();
+  frees_a_place_only_after_its_item_is_destroyed<MPMCRingBuffer<AsksAtItsEnd, 16>>();
 }
 
 // Where the rings differ: the one consumer can leave an item it failed to take; one of many has claimed it.

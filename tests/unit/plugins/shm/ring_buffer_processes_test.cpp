@@ -214,4 +214,43 @@ TEST(RingBufferProcesses, WhatWasPushedOutlivesItsProducer) {
   EXPECT_GE(next, 64u);
 }
 
+// All that a side knows lies in the ring, as offsets: the next process goes on where the last one left off.
+template <typename Ring>
+void ends_pass_from_process_to_process() {
+  using T = typename Ring::value_type;
+  Segment<Ring> segment;
+  std::uint64_t pushed = 0;
+  std::uint64_t popped = 0;
+  for (std::uint64_t turn = 1; turn <= 12; ++turn) {
+    const std::uint64_t pushes = std::min<std::uint64_t>(5 * turn, Ring::capacity() - (pushed - popped));
+    Child producer([&] {
+      if (!segment.move()) return false;
+      for (std::uint64_t i = 0; i < pushes; ++i) {
+        if (!segment.get().try_push(T(pushed + i))) return false;
+      }
+      return true;
+    });
+    ASSERT_TRUE(producer.succeeded()) << "turn " << turn;
+    pushed += pushes;
+    const std::uint64_t pops = std::min<std::uint64_t>(7 * turn, pushed - popped);
+    Child consumer([&] {
+      if (!segment.move()) return false;
+      T item;
+      for (std::uint64_t i = 0; i < pops; ++i) {
+        if (!segment.get().try_pop(item) || !item.is(popped + i)) return false;
+      }
+      return true;
+    });
+    ASSERT_TRUE(consumer.succeeded()) << "turn " << turn;
+    popped += pops;
+    ASSERT_EQ(segment.get().size(), pushed - popped);
+  }
+}
+
+TEST(RingBufferProcesses, EachEndMayPassFromProcessToProcess) {
+  ends_pass_from_process_to_process<SPSCRingBuffer<Sized<8>, 32>>();
+  ends_pass_from_process_to_process<SPSCRingBuffer<Sized<200>, 64>>();
+  ends_pass_from_process_to_process<MPMCRingBuffer<Sized<8>, 32>>();
+}
+
 }  // namespace

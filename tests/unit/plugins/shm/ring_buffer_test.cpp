@@ -3,9 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <iterator>
 #include <memory>
+#include <new>
 #include <numeric>
 #include <optional>
 #include <string>
@@ -254,6 +257,34 @@ TEST(MpmcRingBuffer, KeepsTheAlignmentOfItsItems) {
   keeps_alignment<MPMCRingBuffer<Aligned<256>, 4>>();
 }
 
+struct Huge {  // Of which nothing but the number is ever touched.
+  explicit Huge(int n) noexcept : number(n) {}
+  Huge(const Huge& other) noexcept : number(other.number) {}
+  Huge& operator=(const Huge& other) noexcept {
+    number = other.number;
+    return *this;
+  }
+  int number;
+  std::byte rest[(1 << 20) - sizeof(int)];
+};
+
+// A place is found from the position, by which the distance from the start outgrows 32 bits.
+template <typename Ring>
+void finds_items_far_from_the_start() {
+  auto ring = std::make_unique<Ring>();
+  const auto item = std::make_unique<Huge>(0);
+  for (int i = 0; i < 5000; ++i) {  // 5 GiB on.
+    ASSERT_TRUE(ring->try_emplace(i));
+    ASSERT_TRUE(ring->try_pop(*item));
+    ASSERT_EQ(item->number, i);
+  }
+}
+TEST(SpscRingBuffer, FindsItemsFarFromTheStart) {
+  finds_items_far_from_the_start<SPSCRingBuffer<Huge, 1>>();
+  finds_items_far_from_the_start<SPSCRingBuffer<Huge, 4>>();
+}
+TEST(MpmcRingBuffer, FindsItemsFarFromTheStart) { finds_items_far_from_the_start<MPMCRingBuffer<Huge, 4>>(); }
+
 TEST(SpscRingBuffer, FrontShowsTheOldestItemUntilPop) {
   SPSCRingBuffer<std::string, 4> ring;
   EXPECT_EQ(ring.front(), nullptr);
@@ -350,6 +381,27 @@ TEST(RingBufferStorage, AStaticRingWorksLikeAnyOther) {
   EXPECT_EQ(static_spsc_of_strings.try_pop(), "one");
   EXPECT_EQ(static_mpmc.try_pop(), 1u);
   EXPECT_EQ(static_mpmc_of_strings.try_pop(), "one");
+}
+
+template <typename Ring>
+void is_all_zero() {
+  const auto memory = std::make_unique<std::byte[]>(sizeof(Ring) + alignof(Ring));
+  std::memset(memory.get(), 0, sizeof(Ring) + alignof(Ring));
+  void* at = memory.get();
+  std::size_t room = sizeof(Ring) + alignof(Ring);
+  ASSERT_NE(std::align(alignof(Ring), sizeof(Ring), at, room), nullptr);
+  Ring* const ring = new (at) Ring;
+  const auto* const bytes = static_cast<const std::byte*>(at);
+  for (std::size_t i = 0; i < sizeof(Ring); ++i) ASSERT_EQ(bytes[i], std::byte{0}) << "at byte " << i;
+  ring->~Ring();
+}
+
+// Otherwise a static ring would lie in the program's file, with all of its cells.
+TEST(RingBufferStorage, AFreshRingIsAllZero) {
+  is_all_zero<SPSCRingBuffer<std::uint64_t, 64>>();
+  is_all_zero<SPSCRingBuffer<Sized<200>, 64, RingBufferCounting::on>>();
+  is_all_zero<MPMCRingBuffer<std::uint64_t, 64>>();
+  is_all_zero<MPMCRingBuffer<Sized<200>, 64, RingBufferCounting::on>>();
 }
 
 TEST(RingBufferStorage, WordsOfDifferentWritersAreTwoLinesApart) {

@@ -304,6 +304,37 @@ TEST(ManyToMany, ConstructorsThatThrowCostNobodyAnItem) {
       pop_one);
 }
 
+// Threads that lose a race for a position must look again, not report what they saw there.
+TEST(ManyToMany, ARaceLostIsNotRefused) {
+  constexpr std::uint64_t kThreads = 3;
+  constexpr std::uint64_t kEach = 20'000;
+  const auto ring = std::make_unique<MPMCRingBuffer<std::uint64_t, 65536>>();
+  std::atomic<std::uint64_t> refused{0};
+  std::atomic<std::uint64_t> sum{0};
+  const auto race = [&](auto each) {
+    std::atomic<std::uint64_t> missing{kThreads};
+    const Watchdog watchdog;
+    std::vector<std::thread> threads;
+    for (std::uint64_t thread = 0; thread < kThreads; ++thread) {
+      threads.emplace_back([&] {
+        for (--missing; missing != 0 && watchdog.keep_waiting();) {
+        }
+        for (std::uint64_t i = 0; i < kEach; ++i) each(i);
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  };
+  race([&](std::uint64_t i) { refused += ring->try_push(i) ? 0 : 1; });
+  EXPECT_EQ(refused, 0u) << "pushes, though there was room for all";
+  race([&](std::uint64_t) {
+    const auto item = ring->try_pop();
+    refused += item.has_value() ? 0 : 1;
+    sum += item.value_or(0);
+  });
+  EXPECT_EQ(refused, 0u) << "pops, though there was an item for each";
+  EXPECT_EQ(sum, kThreads * kEach * (kEach - 1) / 2);
+}
+
 TEST(ManyToMany, CountersAddUpWhenAllIsQuiet) {
   constexpr int kThreads = 3;
   constexpr std::uint64_t kEach = 20'000;

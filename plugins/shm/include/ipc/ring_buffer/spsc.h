@@ -52,7 +52,7 @@ struct SpscBlock {
 ///             the block where the next one will be announced. A word is true whatever lap it was written in: all items
 ///             before that position are published. So nothing has to be cleared.
 /// Edges       FILLED  Block::filled: store(release) -> load(acquire). Items before that position may be read.
-///             FREED   head:          store(release) -> load(acquire). Slots before that position may be reused.
+///             FREED   freed_:        store(release) -> load(acquire). Slots before that position may be reused.
 ///             COUNTED tail:          store(release) -> load(acquire). Whoever saw the size sees the items.
 /// Source      Lamport, "Specifying concurrent program modules", 1983, for the ring; each side's remembered copy of the
 ///             other's position from Lee, Bu and Chandranmenon's MCRingBuffer, 2010; the word beside the data from
@@ -165,7 +165,8 @@ class SPSCRingBuffer {
   /// next pop. Not counted as a failed pop: it takes nothing. [consumer]
   [[nodiscard]] T* front() noexcept { return has_item() ? oldest() : nullptr; }
 
-  /// Destroys the oldest item and frees its slot. Only after front() returned it. [consumer]
+  /// Destroys the oldest item and frees its slot. Only after front() returned it, which finds where it lies: ask for
+  /// each, also when size() says that there are more. [consumer]
   void pop() noexcept {
     PopBatch batch(*this);
     batch.take();
@@ -245,13 +246,14 @@ class SPSCRingBuffer {
     Counter failed;
   };
 
-  /// Where a side is. A push or a pop needs no more than its position, `limit` and `origin`, and changes the position
-  /// alone: each further word that it changed, the next one would have to wait for.
+  /// Where a side is. Within a block a push or a pop only reads this, and changes the side's position alone: each
+  /// further word that it changed, the next one would have to wait for.
   struct Place {
-    std::uint64_t limit = 0;  // Positions before it are known to be in this block, and free to this side.
-    std::size_t origin = 0;   // Bytes from the first block's items to where position 0 would be, were it in this block.
-    std::size_t block = 0;    // Bytes from the first block to this one.
-    std::uint64_t first = 0;  // Position of this block's first item.
+    std::uint64_t limit = 0;   // Positions before it are known to be in this block, and free to this side.
+    std::uint64_t origin = 0;  // Bytes from the first block's items to where position 0 would be, were it in this
+                               // block; modulo 2^64, as that is before the ring. Adding a position comes back into it.
+    std::size_t block = 0;     // Bytes from the first block to this one.
+    std::uint64_t first = 0;   // Position of this block's first item.
 
     [[nodiscard]] std::uint64_t end() const noexcept { return first + Block::kItems; }
   };
