@@ -86,7 +86,8 @@ void PolledLinks::unpark(Link& link) noexcept {
   set_park_after();
 }
 
-void PolledLinks::look_in_turn() noexcept {
+void PolledLinks::look_at_due() noexcept {
+  full_bursts_ = 0;
   const std::uint64_t now = ticks();
   const bool idle =
       std::all_of(hot_.begin(), hot_.end(), [&](const Link* link) { return link->empty_polls >= park_after_; });

@@ -67,8 +67,11 @@ class PolledLinks {
   }
   void unpark(Link& link) noexcept;
 
-  /// Once per burst: looks at as many parked links as are due, and unparks those that have something.
-  void look_in_turn() noexcept;
+  /// After each burst: looks at as many parked links as are due, and unparks those that have something. Some bursts
+  /// late while all bring something: whoever waits for an answer has just had an empty one, and time.
+  void look_in_turn(bool nothing) noexcept {
+    if (nothing || ++full_bursts_ >= kFullBurstsMax) look_at_due();
+  }
   /// The same at each turn of a wait, counted from 0. True: a link had something, and is hot.
   bool look_while_waiting(unsigned turn) noexcept {
     return !parked_.empty() && (turn % kTurnsPerLook == kTurnsPerLook - 1 || turn >= kEagerTurns) && look_at_next();
@@ -84,6 +87,9 @@ class PolledLinks {
   static constexpr unsigned kEagerTurns = 256;
   static constexpr unsigned kTurnsPerLook = 8;
 
+  static constexpr unsigned kFullBurstsMax = 8;
+
+  void look_at_due() noexcept;
   void park_idle_slowly();
   void set_park_after() noexcept;
 
@@ -92,6 +98,7 @@ class PolledLinks {
   std::vector<Link*> fresh_;  // Of parked_.
   std::size_t next_ = 0;      // Of parked_: the next in turn.
   std::uint64_t last_look_ = 0;
+  unsigned full_bursts_ = 0;      // Since then.
   std::uint32_t park_after_ = 0;  // Empty polls.
   bool some_idle_ = false;
 };

@@ -96,7 +96,6 @@ std::size_t ShmDriver::receive_burst(cdmf_view* views, std::size_t capacity) {
   if (!receiver_links_.is_current(links_) || calls_.any() || bells_may_ring_) [[unlikely]]
     attend();
   if (copies_.used != 0) renew_copies();
-  if (polled_.has_parked()) polled_.look_in_turn();
   const std::vector<Link*>& hot = polled_.hot();
   if (hot.size() == 1) {
     Link& link = *hot[0];
@@ -110,6 +109,7 @@ std::size_t ShmDriver::receive_burst(cdmf_view* views, std::size_t capacity) {
     if (count == 0 && link.plain) link.consumer->fetch_early();
     if (link.pace.after_poll(count)) rest();
     polled_.polled(link, count == 0);
+    if (polled_.has_parked()) polled_.look_in_turn(count == 0);
     return count;
   }
   const std::size_t link_count = hot.size();
@@ -127,6 +127,7 @@ std::size_t ShmDriver::receive_burst(cdmf_view* views, std::size_t capacity) {
   if (count < capacity) at = polled_.first + 1 < link_count ? polled_.first + 1 : 0;
   polled_.first = at;
   polled_.park_idle();
+  if (polled_.has_parked()) polled_.look_in_turn(count == 0);
   return count;
 }
 

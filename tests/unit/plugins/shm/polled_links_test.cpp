@@ -138,8 +138,31 @@ TEST(PolledLinks, SomeLooksAreDueHoweverBusyTheHotLinkIs) {
   const std::uint64_t until = testing::in_ms(kPatienceMs);
   while (idle.link->parked && monotonic_now_ns() < until) {
     polled.polled(*busy.link, false);
-    polled.look_in_turn();
+    polled.look_in_turn(false);
   }
+  EXPECT_FALSE(idle.link->parked);
+}
+
+TEST(PolledLinks, LooksThatAreDueWaitForAnEmptyBurst) {
+  TestLink busy(1);
+  TestLink idle(2);
+  PolledLinks polled;
+  polled.renew(std::array{busy.link, idle.link});
+  for (int i = 0; i < kMoreThanEnough && !idle.link->parked; ++i) {
+    polled.polled(*busy.link, false);
+    polled.polled(*idle.link, true);
+    polled.park_idle();
+  }
+  ASSERT_TRUE(idle.link->parked);
+  polled.polled(*busy.link, false);
+  polled.look_in_turn(true);
+  idle.send();
+  const std::uint64_t due = testing::in_ms(1);
+  while (monotonic_now_ns() < due) {
+  }
+  for (int burst = 0; burst < 4; ++burst) polled.look_in_turn(false);
+  EXPECT_TRUE(idle.link->parked);
+  polled.look_in_turn(true);
   EXPECT_FALSE(idle.link->parked);
 }
 
