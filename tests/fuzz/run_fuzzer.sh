@@ -1,9 +1,11 @@
 #!/bin/sh
 # run_fuzzer.sh <cmake> <generator> <project> <work folder> <name> <corpus> <longest input> <seconds>
-# Builds the fuzzer <name> with clang and fuzzes for so many seconds; CDMF_FUZZ_SECONDS in the environment overrides them.
+# Builds the fuzzer <name> with clang and fuzzes for so many seconds, from the same seed each time: a change is judged by
+# the inputs that the one before it passed. CDMF_FUZZ_SECONDS and CDMF_FUZZ_SEED (0: any) in the environment override
+# them; a hunt takes other seeds, and longer.
 # Exit code 77: clang or its runtime is missing, nothing was tested.
 set -eu
-cmake=$1 generator=$2 project=$3 work=$4 name=$5 corpus=$6 bytes_max=$7 seconds=${CDMF_FUZZ_SECONDS:-$8}
+cmake=$1 generator=$2 project=$3 work=$4 name=$5 corpus=$6 bytes_max=$7 seconds=${CDMF_FUZZ_SECONDS:-$8} seed=${CDMF_FUZZ_SEED:-1}
 build=$work/clang
 mkdir -p "$build" "$work/found/$name" "$work/grown/$name"
 
@@ -35,6 +37,6 @@ program=$(find "$build" -type f -name "fuzz_$name" -perm -100 | head -n 1)
 # <corpus>.dict, when there is one, holds words to try.
 set --
 [ ! -e "$corpus.dict" ] || set -- "-dict=$corpus.dict"
-exec "$program" "$@" -max_total_time="$seconds" -max_len="$bytes_max" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
+exec "$program" "$@" -seed="$seed" -max_total_time="$seconds" -max_len="$bytes_max" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
   -error_exitcode=1 -timeout_exitcode=1 \
   -artifact_prefix="$work/found/$name/" "$work/grown/$name" "$corpus"
