@@ -257,16 +257,21 @@ class PacketDriver final : public cdmf::ipc::Driver {
 
   void close() override {
     const std::lock_guard lock(mutex_);
-    // First, so that nobody comes back to a server that is leaving.
-    if (listener_) shutdown(listener_->get(), SHUT_RDWR);
+    // First, so that nobody comes back to a server that is leaving, and whoever is told finds the name free. Clients
+    // whom the kernel took and nobody has seen are told, too.
+    std::vector<SharedFd> unseen;
+    if (listener_) {
+      shutdown(listener_->get(), SHUT_RDWR);
+      while (SharedFd client = accept_client()) unseen.push_back(std::move(client));
+      listener_.reset();
+    }
     for (;;) {
       if (socket_) say_goodbye();
       end_link();
-      // Clients whom the kernel took and nobody has seen are told, too.
-      if (listener_) socket_ = accept_client();
-      if (!socket_) break;
+      if (unseen.empty()) break;
+      socket_ = std::move(unseen.back());
+      unseen.pop_back();
     }
-    listener_.reset();
     send_alarm_.close();
     receive_alarm_.close();
     backlog_alarm_.close();

@@ -22,7 +22,7 @@
 
 #include "ipc/plugin_abi.h"
 
-enum { QUEUE_MAX = 64, GOODBYE_MS = 200, NAME_MAX_BYTES = sizeof(((struct sockaddr_un*)0)->sun_path) - 1 };
+enum { QUEUE_MAX = 64, BACKLOG = 8, GOODBYE_MS = 200, NAME_MAX_BYTES = sizeof(((struct sockaddr_un*)0)->sun_path) - 1 };
 static const char KIND_FRAME = 'F', KIND_GOODBYE = 'G';  // First byte of every packet.
 
 struct frame {
@@ -189,15 +189,20 @@ static int accept_client(const struct driver* d) {
 static void driver_close(void* self) {
   struct driver* d = self;
   pthread_mutex_lock(&d->mutex);
-  // First, so that nobody comes back to a server that is leaving.
-  if (d->listener >= 0) shutdown(d->listener, SHUT_RDWR);
+  // First, so that nobody comes back to a server that is leaving, and whoever is told finds the name free. Clients whom
+  // the kernel took and nobody has seen are told, too.
+  int unseen[BACKLOG + 1];
+  size_t count = 0;
+  if (d->listener >= 0) {
+    shutdown(d->listener, SHUT_RDWR);
+    while (count <= BACKLOG && (unseen[count] = accept_client(d)) >= 0) ++count;
+    close_fd(&d->listener);
+  }
   do {
     if (d->socket >= 0) say_goodbye(d);
     end_link(d);
-    // Clients whom the kernel took and nobody has seen are told, too.
-    if (d->listener >= 0) d->socket = accept_client(d);
+    if (count > 0) d->socket = unseen[--count];
   } while (d->socket >= 0);
-  close_fd(&d->listener);
   close_fd(&d->send_alarm);
   close_fd(&d->receive_alarm);
   close_fd(&d->backlog_alarm);
@@ -218,7 +223,8 @@ static cdmf_status driver_open(void* self, cdmf_error* error) {
   struct sockaddr_un address;
   const socklen_t length = socket_address(d, &address);
   d->listener = above_all(new_socket());
-  if (d->listener < 0 || bind(d->listener, (struct sockaddr*)&address, length) != 0 || listen(d->listener, 8) != 0) {
+  if (d->listener < 0 || bind(d->listener, (struct sockaddr*)&address, length) != 0 ||
+      listen(d->listener, BACKLOG) != 0) {
     const int reason = errno;
     driver_close(d);
     return fail(error, reason == EADDRINUSE ? CDMF_ENDPOINT_IN_USE : CDMF_RESOURCE_EXHAUSTED, reason,
