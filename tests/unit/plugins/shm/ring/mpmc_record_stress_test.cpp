@@ -59,6 +59,8 @@ class Watchdog {
 /// goes on as a new member of another line.
 void run(std::uint32_t slot_count, std::uint32_t producers, std::uint32_t consumers, std::uint32_t batch, bool dying) {
   Watchdog watchdog;
+  // Through one or two slots each message may wait for a thread that the scheduler has put aside for milliseconds.
+  const std::uint64_t messages = slot_count > 2 ? kMessages : kMessages / 10;
   const std::uint32_t lines = (producers + consumers) * (dying ? 2 : 1);
   MpmcTestMemory memory(slot_count, 64, lines);
   std::vector<std::atomic<std::uint64_t>> dead(lines);  // The last generation that is dead.
@@ -94,7 +96,7 @@ void run(std::uint32_t slot_count, std::uint32_t producers, std::uint32_t consum
       MpmcRecordMember* member = reborn(nullptr, storage, p);
       std::uint64_t next = 0;
       std::uint64_t claims = 0;
-      while (next < kMessages) {
+      while (next < messages) {
         const MpmcOutcome outcome = member->claim(batch);
         ASSERT_NE(outcome, MpmcOutcome::fault);
         if (outcome != MpmcOutcome::done) {
@@ -106,7 +108,7 @@ void run(std::uint32_t slot_count, std::uint32_t producers, std::uint32_t consum
         const bool dies = dying && ++claims % 97 == 0;
         for (std::uint32_t i = 0; i < count; ++i) {
           if (dies && i == count / 2) break;
-          if (claims % 13 == 5 || next == kMessages) {
+          if (claims % 13 == 5 || next == messages) {
             member->abort(i);
             continue;
           }
