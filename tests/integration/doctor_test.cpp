@@ -158,7 +158,7 @@ TEST_F(Doctor, ExitsWithTwoWhenItCannotLook) {
   EXPECT_TRUE(contains(nobody.errors, "ENDPOINT_NOT_FOUND")) << nobody.errors;
   server_.emplace(folder_, "server", std::vector<std::string>{"run", file_});
   ASSERT_TRUE(server_->wait_for_output("ready"));
-  kill(server_->pid(), SIGSTOP);
+  server_->freeze();
   const auto stopped = run(folder_, {"doctor", file_});
   EXPECT_EQ(stopped.code, 2);
   EXPECT_TRUE(contains(stopped.errors, "which is stopped")) << stopped.errors;

@@ -122,7 +122,7 @@ TEST_F(Inspect, WatchesUntilItIsInterruptedOrTheServerIsGone) {
 
 TEST_F(Inspect, SaysThatAServerIsStopped) {
   start();
-  kill(receiver_->pid(), SIGSTOP);
+  receiver_->freeze();
   const auto seen = run(folder_, {"inspect", file_});
   kill(receiver_->pid(), SIGCONT);
   EXPECT_EQ(seen.code, 1);
@@ -139,7 +139,7 @@ TEST_F(Inspect, SeesAServerOverANamedObjectAlsoWhenItIsStopped) {
   EXPECT_EQ(last_["pid"].as<pid_t>(), receiver_->pid());
   EXPECT_EQ(last_["accepted"].as<int>(), 1);
   EXPECT_EQ(last_["links"][0]["pid"].as<pid_t>(), sender_->pid());
-  kill(receiver_->pid(), SIGSTOP);
+  receiver_->freeze();
   EXPECT_TRUE(looks_until([](const YAML::Node& seen) {
     return contains(seen["detail"].as<std::string>(), "the server is stopped");
   })) << YAML::Dump(last_);

@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -124,6 +126,12 @@ Program::Program(const TestFolder& folder, const std::string& name, const std::v
     : output_path_(folder.path(name + ".out")),
       error_path_(folder.path(name + ".err")),
       child_(start(words, streams, output_path_, error_path_)) {}
+
+void Program::freeze() {
+  siginfo_t stopped{};
+  ASSERT_EQ(kill(pid(), SIGSTOP), 0);
+  ASSERT_EQ(waitid(P_PID, static_cast<id_t>(pid()), &stopped, WSTOPPED | WNOWAIT), 0);
+}
 
 int Program::wait() {
   const auto status = child_.wait_for(kWatchdog);

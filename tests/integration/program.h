@@ -60,6 +60,8 @@ class Program {
   bool wait_for_output(const std::string& text);
   [[nodiscard]] bool running() { return !child_.wait_for(std::chrono::milliseconds(0)).has_value(); }
   [[nodiscard]] pid_t pid() const { return child_.pid(); }
+  /// SIGSTOP, and waits until all of it stands still, which takes a moment.
+  void freeze();
   [[nodiscard]] std::string output() const { return read_file(output_path_); }
   [[nodiscard]] std::string errors() const { return read_file(error_path_); }
   [[nodiscard]] const std::string& output_path() const { return output_path_; }
