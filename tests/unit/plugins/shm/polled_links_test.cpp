@@ -123,16 +123,21 @@ TEST(PolledLinks, LooksInTurnFindWhatCameOnAnyParkedLink) {
   EXPECT_FALSE(polled.has_parked());
 }
 
-TEST(PolledLinks, SomeLooksAreDueHoweverBusyTheHotLinkIs) {
-  TestLink busy(1);
-  TestLink idle(2);
-  PolledLinks polled;
+/// Two links, of which the first is busy and the second becomes parked.
+void park_second(PolledLinks& polled, const TestLink& busy, const TestLink& idle) {
   polled.renew(std::array{busy.link, idle.link});
   for (int i = 0; i < kMoreThanEnough && !idle.link->parked; ++i) {
     polled.polled(*busy.link, false);
     polled.polled(*idle.link, true);
     polled.park_idle();
   }
+}
+
+TEST(PolledLinks, SomeLooksAreDueHoweverBusyTheHotLinkIs) {
+  TestLink busy(1);
+  TestLink idle(2);
+  PolledLinks polled;
+  park_second(polled, busy, idle);
   ASSERT_TRUE(idle.link->parked);
   idle.send();
   const std::uint64_t until = testing::in_ms(kPatienceMs);
@@ -147,12 +152,7 @@ TEST(PolledLinks, LooksThatAreDueWaitForAnEmptyBurst) {
   TestLink busy(1);
   TestLink idle(2);
   PolledLinks polled;
-  polled.renew(std::array{busy.link, idle.link});
-  for (int i = 0; i < kMoreThanEnough && !idle.link->parked; ++i) {
-    polled.polled(*busy.link, false);
-    polled.polled(*idle.link, true);
-    polled.park_idle();
-  }
+  park_second(polled, busy, idle);
   ASSERT_TRUE(idle.link->parked);
   polled.polled(*busy.link, false);
   polled.look_in_turn(true);
