@@ -329,7 +329,8 @@ void add_syntax_problem(const YAML::Exception& error, const Source& source, cons
     backslash.column -= 2;
     position = source.position(backslash);
     const std::string_view escape = source.from(backslash);
-    reason = "unknown escape " + in_quotes(escape.substr(0, 1 + (escape.size() > 1 ? character_bytes(escape, 1) : 0)));
+    const std::size_t length = escape.size() > 1 ? character_bytes(escape, 1) : 0;  // 0: the file ends there.
+    reason = "unknown escape " + in_quotes(escape.substr(0, 1 + length));
     hint = "a backslash in double quotes starts an escape: write '\\\\', or use single quotes";
   }
   if (source.has_tab_indentation(error.mark)) hint = "indent with spaces, not with tabs";
