@@ -7,7 +7,7 @@
 namespace cdmf::ipc::shm {
 namespace {
 
-TEST(AdaptiveBudget, ShrinksToNothingWhileSpinningDoesNotPayAndProbesNowAndThen) {
+TEST(AdaptiveBudget, IsNothingWhileSpinningDoesNotPayButForAProbeNowAndThen) {
   AdaptiveBudget budget(30'000);
   EXPECT_EQ(budget.next(false), 30'000u);
   for (int i = 0; i < 10; ++i) budget.wasted();
@@ -20,11 +20,21 @@ TEST(AdaptiveBudget, ShrinksToNothingWhileSpinningDoesNotPayAndProbesNowAndThen)
   EXPECT_EQ(probes, 10);
 }
 
-TEST(AdaptiveBudget, GrowsBackToItsLimitWhenSpinningPays) {
+TEST(AdaptiveBudget, IsWholeAgainAfterOneProbeThatPaid) {
   AdaptiveBudget budget(30'000);
   for (int i = 0; i < 10; ++i) budget.wasted();
-  for (int i = 0; i < 10; ++i) budget.paid();
-  EXPECT_EQ(budget.next(false), 30'000u);
+  while (budget.next(false) == 0) {
+  }
+  budget.paid();
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(budget.next(false), 30'000u);
+}
+
+TEST(AdaptiveBudget, StaysWholeWhenOneWaitAmongManyDoesNotPay) {
+  AdaptiveBudget budget(30'000);
+  for (int i = 0; i < 40; ++i) {
+    EXPECT_EQ(budget.next(false), 30'000u);
+    i % 3 == 0 ? budget.wasted() : budget.paid();
+  }
 }
 
 TEST(AdaptiveBudget, WithoutABudgetNeverSpins) {
