@@ -1,9 +1,9 @@
 #include "large_frame.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "checksum.h"
+#include "copy_long.h"
 
 namespace cdmf::ipc::shm {
 
@@ -15,7 +15,7 @@ std::uint32_t write_large_frame(RecordProducer& producer, std::byte* payload, co
     const auto* from = static_cast<const std::byte*>(part);
     while (size != 0) {
       const std::size_t piece = std::min(size, kPieceBytes);
-      std::memcpy(at, from, piece);
+      copy_long(at, from, piece, size);
       if (checksum) sum = crc32_ieee_after(sum, at, piece);
       at += piece;
       from += piece;

@@ -7,6 +7,7 @@
 #endif
 
 #include "checksum.h"
+#include "copy_long.h"
 #include "large_frame.h"
 #include "shm_driver.h"
 
@@ -65,7 +66,7 @@ inline void write_short(std::byte* memory, const cdmf_pieces& frame) noexcept {
 inline void write_long(std::byte* memory, const cdmf_pieces& frame) noexcept {
   std::memcpy(memory, frame.head, sizeof frame.head);
   memory += sizeof frame.head;
-  if (frame.body_size != 0) std::memcpy(memory, frame.body, frame.body_size);
+  copy_long(memory, static_cast<const std::byte*>(frame.body), frame.body_size, frame.body_size);
   if (frame.tail_size != 0) std::memcpy(memory + frame.body_size, frame.tail, frame.tail_size);
 }
 
