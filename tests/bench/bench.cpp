@@ -31,11 +31,12 @@ using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
 constexpr const char* kUsage =
-    R"(usage: bench_peers [--quick | --full] [--only WORD]... [--compare OLD.json] [--with NEW.json] [--out FOLDER]
-                   [--rounds N] [--budget MS] [--readme FOLDER]
+    R"(usage: bench_peers [--quick | --full] [--only WORD]... [--fresh] [--compare OLD.json] [--with NEW.json]
+                   [--out FOLDER] [--rounds N] [--budget MS] [--readme FOLDER]
   --quick           some 6 minutes, 10 at most (this is what happens without a word)
   --full            every size, longer, more rounds: about an hour
   --only WORD       only what has WORD in "GROUP SUBJECT", as in ping_pong/poll/64B or ucx; several: any of them
+  --fresh           each line of a message is written anew before it is sent, not its number alone
   --compare FILE    compares with an earlier report.json. Exit code 4: something of ours became slower
   --with FILE       measures nothing: compares that report.json, or draws it again
   --out FOLDER      where report.json and report.html go (.)
@@ -45,6 +46,7 @@ constexpr const char* kUsage =
 
 struct Options {
   bool full = false;
+  bool fresh = false;
   std::vector<std::string> only;
   std::string compare, with, out = ".", readme;
   int rounds = 0;
@@ -60,6 +62,8 @@ std::optional<Options> read_options(int argc, char** argv) {
       options.full = false;
     } else if (word == "--full") {
       options.full = true;
+    } else if (word == "--fresh") {
+      options.fresh = true;
     } else if (word == "--only" && more) {
       options.only.emplace_back(argv[++i]);
     } else if (word == "--compare" && more) {
@@ -99,7 +103,7 @@ class Benchmark {
     results_.kernel = machine.kernel;
     results_.compiler = machine.compiler;
     results_.pinning = cpus.note;
-    results_.mode = options.full ? "full" : "quick";
+    results_.mode = std::string(options.full ? "full" : "quick") + (options.fresh ? ", each line written anew" : "");
     results_.version = CDMF_BENCH_VERSION;
     char date[40];
     const std::time_t now = std::time(nullptr);
@@ -168,6 +172,9 @@ class Benchmark {
       if (options_.full || size == 64) all.push_back({Pattern::stream, Wait::block, size});
     }
     for (const int clients : {4, 16}) all.push_back({Pattern::stream, Wait::block, 64, clients});
+    if (options_.fresh) {
+      for (Case& each : all) each.writes = cdmf::ipc::cli::Writes::EVERY_LINE;
+    }
     return all;
   }
 

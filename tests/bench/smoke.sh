@@ -30,7 +30,10 @@ grep -q 'failed' "$folder/said" && { cat "$folder/said" >&2; fail "a measurement
 grep -q '</html>' "$folder/report.html" || fail "no whole page"
 grep -q 'cdmf shm' "$folder/report.html" || fail "ours is not on the page"
 
-mkdir "$folder/again"
+mkdir "$folder/fresh" "$folder/again"
+expect 0 --fresh --only 'ping_pong/poll/4KiB shm_default' --rounds 1 --budget 3 --out "$folder/fresh"
+grep -q 'each line written anew' "$folder/fresh/report.html" || fail "the page does not say what was written"
+
 expect 0 --with "$folder/report.json" --compare "$folder/report.json" --out "$folder/again"
 grep -q 'no change' "$folder/said" || fail "a run differs from itself"
 

@@ -158,7 +158,7 @@ class Server {
   Link& link_;
   std::vector<std::uint64_t> next_;
   ipc::cli::TestPayload expected_{place_.what.size_bytes};
-  ipc::cli::TestPayload answer_{place_.what.size_bytes};
+  ipc::cli::TestPayload answer_{place_.what.size_bytes, place_.what.writes};
   int ended_ = 0;
   std::uint64_t count_ = 0, counted_from_ = 0;
   double cpu_at_mark_ = 0, cpu_at_end_ = 0;
@@ -283,7 +283,7 @@ class Client {
 
   const Place& place_;
   Link& link_;
-  ipc::cli::TestPayload outgoing_{place_.what.size_bytes};
+  ipc::cli::TestPayload outgoing_{place_.what.size_bytes, place_.what.writes};
   ipc::cli::TestPayload expected_{place_.what.size_bytes};
   std::uint64_t sequence_ = 0;
 };

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/bench/payload.h"
 #include "cli/bench/statistics.h"
 #include "cli/cpu.h"
 
@@ -30,8 +31,9 @@ enum class Wait {
 struct Case {
   Pattern pattern = Pattern::ping_pong;
   Wait wait = Wait::poll;
-  std::size_t size_bytes = 64;  ///< of each message, at least 8
-  int clients = 1;              ///< more than one: a stream from each to one server
+  std::size_t size_bytes = 64;                         ///< of each message, at least 8
+  int clients = 1;                                     ///< more than one: a stream from each to one server
+  ipc::cli::Writes writes = ipc::cli::Writes::NUMBER;  ///< of each message, before it is sent
 
   [[nodiscard]] std::string text() const;  ///< "ping_pong/poll/64B", "stream/poll/64B/4 clients"
   bool operator==(const Case&) const = default;

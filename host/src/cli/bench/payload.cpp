@@ -31,7 +31,8 @@ std::uint64_t sum_of_lines(std::span<const std::byte> payload) noexcept {
 
 }  // namespace
 
-TestPayload::TestPayload(std::size_t size_bytes) : bytes_(std::max<std::size_t>(size_bytes, 1)) {
+TestPayload::TestPayload(std::size_t size_bytes, Writes writes)
+    : bytes_(std::max<std::size_t>(size_bytes, 1)), writes_(writes) {
   std::uint64_t state = 0x9e3779b97f4a7c15;
   for (auto& byte : bytes_) {
     state = state * 6364136223846793005 + 1442695040888963407;
@@ -42,6 +43,12 @@ TestPayload::TestPayload(std::size_t size_bytes) : bytes_(std::max<std::size_t>(
 
 std::span<const std::byte> TestPayload::numbered(std::uint64_t sequence) noexcept {
   std::memcpy(bytes_.data(), &sequence, std::min(bytes_.size(), kNumberBytes));
+  if (writes_ == Writes::EVERY_LINE) {
+    // Not where sum_of_lines() looks: the second word of each line, and never the last byte.
+    for (std::size_t at = kLineBytes + kNumberBytes; at + kNumberBytes < bytes_.size(); at += kLineBytes) {
+      std::memcpy(bytes_.data() + at, &sequence, kNumberBytes);
+    }
+  }
   return bytes_;
 }
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <vector>
 
 namespace cdmf::ipc::cli {
@@ -17,6 +18,20 @@ TEST(TestPayload, AcceptsItsOwnBytesWithTheRightNumberOnly) {
     ASSERT_EQ(bytes.size(), size);
     EXPECT_TRUE(receiver.check(bytes, 41)) << size;
     EXPECT_FALSE(receiver.check(bytes, 42)) << size;
+  }
+}
+
+TEST(TestPayload, WritesEveryLineAnewWhenAskedToAndIsAcceptedAllTheSame) {
+  for (const std::size_t size : {1u, 8u, 64u, 72u, 80u, 81u, 200u, 1024u, 65536u}) {
+    TestPayload sender(size, Writes::EVERY_LINE);
+    const TestPayload receiver(size);
+    const auto before = copy(sender.numbered(1));
+    const auto bytes = copy(sender.numbered(0x0202020202020202));
+    EXPECT_TRUE(receiver.check(bytes, 0x0202020202020202)) << size;
+    for (std::size_t line = 0; line + 16 < size; line += 64) {
+      const auto begin = static_cast<std::ptrdiff_t>(line);
+      EXPECT_FALSE(std::equal(bytes.begin() + begin, bytes.begin() + begin + 16, before.begin() + begin)) << line;
+    }
   }
 }
 
