@@ -93,6 +93,12 @@ inline __m128i low_half(std::uint64_t word) noexcept { return _mm_cvtsi64_si128(
 }
 
 const bool kMultiplies = __builtin_cpu_supports("pclmul");
+const bool kHasWideRegisters = __builtin_cpu_supports("avx");
+
+/// ISA-L leaves the upper parts of its registers full. Until somebody clears them every SSE instruction, ours and the
+/// program's, waits for what was in its register before (measured: a message of 1 KiB took its sender 230 ns, and 95
+/// with this).
+[[gnu::target("avx")]] void clear_upper_parts() noexcept { _mm256_zeroupper(); }
 
 #endif
 
@@ -109,7 +115,12 @@ std::uint32_t crc32_ieee(const void* data, std::size_t size_bytes) noexcept {
 
 std::uint32_t crc32_ieee_after(std::uint32_t before, const void* data, std::size_t size_bytes) noexcept {
   // ISA-L takes no const, and writes nothing.
-  return crc32_gzip_refl(before, static_cast<const unsigned char*>(data), size_bytes);
+  const std::uint32_t sum = crc32_gzip_refl(before, static_cast<const unsigned char*>(data), size_bytes);
+#if defined(__x86_64__)
+  if (kHasWideRegisters) [[likely]]
+    clear_upper_parts();
+#endif
+  return sum;
 }
 
 }  // namespace cdmf::ipc::shm

@@ -2,8 +2,7 @@
 
 #include <algorithm>
 
-#include "checksum.h"
-#include "copy_long.h"
+#include "far_lines.h"
 
 namespace cdmf::ipc::shm {
 
@@ -15,8 +14,7 @@ std::uint32_t write_large_frame(RecordProducer& producer, std::byte* payload, co
     const auto* from = static_cast<const std::byte*>(part);
     while (size != 0) {
       const std::size_t piece = std::min(size, kPieceBytes);
-      copy_long(at, from, piece, size);
-      if (checksum) sum = crc32_ieee_after(sum, at, piece);
+      copy_to_far(at, from, piece, size, checksum ? &sum : nullptr);
       at += piece;
       from += piece;
       size -= piece;

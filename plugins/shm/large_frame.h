@@ -1,9 +1,8 @@
 #pragma once
 // large_frame.h: how a frame is written that takes longer to copy than a line takes from one core to the other.
 //
-// In pieces. The checksum of a piece is taken while the piece is in the nearest cache, instead of reading all of it
-// once more at the end. And a receiver that waits is told how far the writer is, so that it fetches what is written
-// while the rest is: RecordConsumer::fetch_early().
+// In pieces: a receiver that waits is told how far the writer is, so that it fetches what is written while the rest is:
+// RecordConsumer::fetch_early().
 #include <cstddef>
 #include <cstdint>
 

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <utility>
 
-#include "checksum.h"
+#include "far_lines.h"
 #include "shm_driver.h"
 
 namespace cdmf::ipc::shm {
@@ -236,7 +236,7 @@ inline bool ShmDriver::is_sound(const Link& link, const RecordView& record, cons
   const SegmentPlan& plan = link.terms().plan;
   // One comparison for both limits: 0 wraps round.
   return std::uint64_t{record.payload_bytes} - 1 < plan.frame_size_max &&
-         (!plan.checksum || crc32_ieee(bytes, record.payload_bytes) == record.checksum);
+         (!plan.checksum || crc32_of_far(bytes, record.payload_bytes) == record.checksum);
 }
 
 inline void ShmDriver::fill_view(const Link& link, const RecordView& record, const std::byte* bytes,

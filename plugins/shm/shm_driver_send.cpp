@@ -7,7 +7,7 @@
 #endif
 
 #include "checksum.h"
-#include "copy_long.h"
+#include "far_lines.h"
 #include "large_frame.h"
 #include "shm_driver.h"
 
@@ -63,18 +63,25 @@ inline void write_short(std::byte* memory, const cdmf_pieces& frame) noexcept {
   if (frame.tail_size != 0) copy_short(memory + frame.body_size, frame.tail, frame.tail_size);
 }
 
-inline void write_long(std::byte* memory, const cdmf_pieces& frame) noexcept {
+[[gnu::noinline]] std::uint32_t write_long(std::byte* memory, const cdmf_pieces& frame, bool checksum) noexcept {
+  std::uint32_t sum = checksum ? crc32_ieee(frame.head, sizeof frame.head) : 0;
   std::memcpy(memory, frame.head, sizeof frame.head);
   memory += sizeof frame.head;
-  copy_long(memory, static_cast<const std::byte*>(frame.body), frame.body_size, frame.body_size);
-  if (frame.tail_size != 0) std::memcpy(memory + frame.body_size, frame.tail, frame.tail_size);
+  copy_to_far(memory, static_cast<const std::byte*>(frame.body), frame.body_size, frame.body_size,
+              checksum ? &sum : nullptr);
+  if (frame.tail_size != 0) {
+    if (checksum) sum = crc32_ieee_after(sum, frame.tail, frame.tail_size);
+    std::memcpy(memory + frame.body_size, frame.tail, frame.tail_size);
+  }
+  return sum;
 }
 
 /// Returns the checksum, 0 when none is wanted.
 inline std::uint32_t write_frame(RecordProducer& producer, std::byte* memory, const cdmf_pieces& frame,
                                  std::size_t size, bool checksum) noexcept {
   if (size >= kLargeFrameBytes) return write_large_frame(producer, memory, frame, checksum);
-  size <= kShortBytes ? write_short(memory, frame) : write_long(memory, frame);
+  if (size > kShortBytes) return write_long(memory, frame, checksum);
+  write_short(memory, frame);
   return checksum ? crc32_ieee(memory, size) : 0;
 }
 
