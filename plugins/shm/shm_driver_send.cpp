@@ -67,7 +67,7 @@ inline void write_short(std::byte* memory, const cdmf_pieces& frame) noexcept {
   std::uint32_t sum = checksum ? crc32_ieee(frame.head, sizeof frame.head) : 0;
   std::memcpy(memory, frame.head, sizeof frame.head);
   memory += sizeof frame.head;
-  copy_to_far(memory, static_cast<const std::byte*>(frame.body), frame.body_size, frame.body_size,
+  copy_to_far(memory, static_cast<const std::byte*>(frame.body), frame.body_size, frame.body_size + frame.tail_size,
               checksum ? &sum : nullptr);
   if (frame.tail_size != 0) {
     if (checksum) sum = crc32_ieee_after(sum, frame.tail, frame.tail_size);

@@ -44,6 +44,9 @@ constexpr const char* kUsage =
   --readme FOLDER   also writes round_trip.svg and stream.svg there and prints the table of the README
 )";
 
+constexpr const char* kFreshMode = ", each line written anew";
+bool is_fresh(const Results& results) { return results.mode.find(kFreshMode) != std::string::npos; }
+
 struct Options {
   bool full = false;
   bool fresh = false;
@@ -83,6 +86,11 @@ std::optional<Options> read_options(int argc, char** argv) {
       return std::nullopt;
     }
   }
+  if (options.fresh && !(options.with.empty() && options.readme.empty())) {
+    std::fputs("bench_peers: --fresh is for a measurement that is not the README's: not with --with or --readme\n",
+               stderr);
+    return std::nullopt;
+  }
   return options;
 }
 
@@ -103,7 +111,7 @@ class Benchmark {
     results_.kernel = machine.kernel;
     results_.compiler = machine.compiler;
     results_.pinning = cpus.note;
-    results_.mode = std::string(options.full ? "full" : "quick") + (options.fresh ? ", each line written anew" : "");
+    results_.mode = std::string(options.full ? "full" : "quick") + (options.fresh ? kFreshMode : "");
     results_.version = CDMF_BENCH_VERSION;
     char date[40];
     const std::time_t now = std::time(nullptr);
@@ -345,6 +353,9 @@ int run(const Options& options) {
     std::fputs(readme_table(results).c_str(), stdout);
   }
   if (!before) return 0;
+  if (is_fresh(*before) != is_fresh(results)) {
+    throw std::runtime_error("nothing to compare: one of the reports is of --fresh, the other is not");
+  }
   const Comparison comparison = compare(*before, results);
   std::fputs(comparison.text(results).c_str(), stdout);
   return comparison.slower() ? 4 : 0;

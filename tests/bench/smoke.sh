@@ -32,6 +32,7 @@ grep -q 'cdmf shm' "$folder/report.html" || fail "ours is not on the page"
 
 mkdir "$folder/fresh" "$folder/again"
 expect 0 --fresh --only 'ping_pong/poll/4KiB shm_default' --rounds 1 --budget 3 --out "$folder/fresh"
+grep -q 'failed' "$folder/said" && { cat "$folder/said" >&2; fail "a measurement failed"; }
 grep -q 'each line written anew' "$folder/fresh/report.html" || fail "the page does not say what was written"
 
 expect 0 --with "$folder/report.json" --compare "$folder/report.json" --out "$folder/again"
@@ -46,4 +47,6 @@ expect 4 --with "$folder/slow.json" --compare "$folder/report.json" --out "$fold
 grep -q 'SLOWER' "$folder/said" || fail "the slower figure is not named"
 echo cut >"$folder/cut.json"
 expect 1 --with "$folder/cut.json" --out "$folder/again"
+expect 1 --with "$folder/fresh/report.json" --compare "$folder/report.json" --out "$folder/again"
+expect 2 --fresh --with "$folder/report.json"
 echo "it measures, draws, and compares"

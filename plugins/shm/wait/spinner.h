@@ -56,12 +56,11 @@ constexpr bool can_run_together(std::int32_t one, std::int32_t other) noexcept {
   return one == kSeveralCpus || other == kSeveralCpus || one != other;
 }
 
-/// The adaptive budget: all of it, or nothing. Spinning pays when something arrives meanwhile. After a few waits in a
-/// row in which nothing did there is no spinning, but for one wait in 16, as something must show that times have
-/// changed: when that pays, the budget is back. (Never a part of it: what arrives after 10 us does not show in a budget
-/// that has shrunk to 8, or grows from 1, so that the end of a pause left one side of a conversation asleep between
-/// messages for ever. 64 KiB there and back with checksums then took 38 us instead of 18.) With one CPU it is always 0:
-/// the peer cannot run while we spin.
+/// The adaptive budget: all of it, or nothing. Spinning pays when something arrives meanwhile. When it did not in four
+/// waits more than it did, there is none, but in one wait of 16, as something must show that times have changed: when
+/// that pays, the budget is back. (Never a part of it: what arrives after 10 us does not show in a budget that has
+/// shrunk to 8, or grows from 1, so that the end of a pause left one side of a conversation asleep between messages for
+/// ever. 64 KiB there and back with checksums then took 38 us instead of 18.)
 class AdaptiveBudget {
  public:
   explicit AdaptiveBudget(std::uint64_t limit_ns) noexcept : limit_ns_(limit_ns) {}
@@ -71,7 +70,7 @@ class AdaptiveBudget {
     if (limit_ns_ == 0 || (wasted_ == kWastedMax && ++waits_ % kProbe != 0)) return 0;
     return limit_ns_ + (peer_was_woken ? kWakeMaxNs : 0);
   }
-  void paid() noexcept { wasted_ = 0; }
+  void paid() noexcept { wasted_ = wasted_ == 0 || wasted_ == kWastedMax ? 0 : wasted_ - 1; }
   void wasted() noexcept { wasted_ = std::min(wasted_ + 1, kWastedMax); }
 
   static constexpr std::uint64_t kWakeMaxNs = 100'000;  // What waking a peer takes at most, as a rule.
@@ -80,8 +79,8 @@ class AdaptiveBudget {
   static constexpr unsigned kWastedMax = 4;
   static constexpr unsigned kProbe = 16;
   std::uint64_t limit_ns_;
-  unsigned wasted_ = 0;  // Waits in a row, up to kWastedMax.
-  unsigned waits_ = 0;   // Since then, from one probe to the next.
+  unsigned wasted_ = 0;  // Waits more than paid, 0 to kWastedMax.
+  unsigned waits_ = 0;   // Those that did not spin, and the probes among them.
 };
 
 }  // namespace cdmf::ipc::shm

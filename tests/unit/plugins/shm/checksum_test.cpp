@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <cstring>
 #include <vector>
 
@@ -51,6 +55,37 @@ TEST(Checksum, TellsEverySingleBitThatFlips) {
     }
   }
 }
+
+#if defined(__x86_64__)
+/// Whether the upper parts of wide registers are in use, as the processor keeps account of it: XGETBV with ECX = 1.
+bool upper_parts_in_use() {
+  unsigned low = 0;
+  unsigned high = 0;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(1));
+  return (low & 4) != 0;
+}
+// Not compiled for AVX: the compiler would clear them at the end.
+void use_upper_parts() {
+  asm volatile("vpcmpeqd %%xmm0, %%xmm0, %%xmm0\n\tvinsertf128 $1, %%xmm0, %%ymm0, %%ymm0" ::: "xmm0");
+}
+void clear_upper_parts() { asm volatile("vzeroupper"); }
+
+bool keeps_account() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (!__builtin_cpu_supports("avx") || __get_cpuid_count(0xd, 1, &a, &b, &c, &d) == 0 || (a & 4) == 0) return false;
+  use_upper_parts();
+  const bool used = upper_parts_in_use();
+  clear_upper_parts();
+  return used && !upper_parts_in_use();
+}
+
+TEST(Checksum, LeavesNoWideRegisterFullThatWouldSlowDownTheProgram) {
+  if (!keeps_account()) GTEST_SKIP() << "this processor does not say";
+  const std::vector<unsigned char> bytes(4096, 0x5a);
+  (void)crc32_ieee(bytes.data(), bytes.size());
+  EXPECT_FALSE(upper_parts_in_use());
+}
+#endif
 
 }  // namespace
 }  // namespace cdmf::ipc::shm

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <vector>
 
 namespace cdmf::ipc::shm {
@@ -39,13 +40,16 @@ TEST(CopyToFar, ContinuesTheChecksumOfWhatWasBeforeByWhatItCopies) {
     std::uint32_t sum = crc32_ieee(whole.data(), 16);
     copy_to_far(to.data(), whole.data() + 16, size, size, &sum);
     EXPECT_EQ(sum, crc32_ieee(whole.data(), whole.size())) << size;
+    EXPECT_TRUE(std::equal(to.begin(), to.end(), whole.begin() + 16)) << size;
   }
 }
 
 TEST(Crc32OfFar, IsThatOfTheSameBytesAnywhere) {
   for (const std::size_t size : kSizes) {
-    const std::vector<std::byte> bytes = pattern(size);
-    EXPECT_EQ(crc32_of_far(bytes.data(), size), crc32_ieee(bytes.data(), size)) << size;
+    for (const std::size_t offset : {0, 1, 16, 48}) {
+      const std::vector<std::byte> bytes = pattern(offset + size);
+      EXPECT_EQ(crc32_of_far(bytes.data() + offset, size), crc32_ieee(bytes.data() + offset, size)) << size;
+    }
   }
 }
 

@@ -23,18 +23,31 @@ TEST(AdaptiveBudget, IsNothingWhileSpinningDoesNotPayButForAProbeNowAndThen) {
 TEST(AdaptiveBudget, IsWholeAgainAfterOneProbeThatPaid) {
   AdaptiveBudget budget(30'000);
   for (int i = 0; i < 10; ++i) budget.wasted();
-  while (budget.next(false) == 0) {
-  }
+  int waits = 1;
+  while (budget.next(false) == 0) ASSERT_LT(++waits, 100);
   budget.paid();
   for (int i = 0; i < 20; ++i) EXPECT_EQ(budget.next(false), 30'000u);
 }
 
-TEST(AdaptiveBudget, StaysWholeWhenOneWaitAmongManyDoesNotPay) {
+TEST(AdaptiveBudget, StaysWholeForThreeWaitsThatDoNotPayAndEndsWithTheFourth) {
   AdaptiveBudget budget(30'000);
-  for (int i = 0; i < 40; ++i) {
+  for (int i = 0; i < 4; ++i) {
     EXPECT_EQ(budget.next(false), 30'000u);
-    i % 3 == 0 ? budget.wasted() : budget.paid();
+    budget.wasted();
   }
+  EXPECT_EQ(budget.next(false), 0u);
+}
+
+TEST(AdaptiveBudget, StaysWholeWhileItPaysEverySecondTimeAndEndsWhenItPaysEveryThird) {
+  AdaptiveBudget half(30'000);
+  for (int i = 0; i < 40; ++i) {
+    EXPECT_EQ(half.next(false), 30'000u);
+    i % 2 == 0 ? half.wasted() : half.paid();
+  }
+  AdaptiveBudget third(30'000);
+  int waits = 0;
+  for (; waits < 40 && third.next(false) != 0; ++waits) waits % 3 == 2 ? third.paid() : third.wasted();
+  EXPECT_LT(waits, 40);
 }
 
 TEST(AdaptiveBudget, WithoutABudgetNeverSpins) {
