@@ -331,9 +331,12 @@ int run(const Options& options) {
   std::optional<Results> before;
   if (!options.compare.empty()) before = read_results(options.compare);  // Refused before anything is measured.
   Results results;
-  if (!options.with.empty()) {
-    results = read_results(options.with);
-  } else {
+  if (!options.with.empty()) results = read_results(options.with);
+  const bool fresh = options.with.empty() ? options.fresh : is_fresh(results);
+  if (before && is_fresh(*before) != fresh) {
+    throw std::runtime_error("nothing to compare: one of the reports is of --fresh, the other is not");
+  }
+  if (options.with.empty()) {
     const CpuPair cpus = cdmf::ipc::cli::choose_cpu_pair();
     if (!cpus.pinned) throw std::runtime_error("needs two processors; on one, figures would be the scheduler's");
     Benchmark benchmark(options, cpus);
@@ -353,9 +356,6 @@ int run(const Options& options) {
     std::fputs(readme_table(results).c_str(), stdout);
   }
   if (!before) return 0;
-  if (is_fresh(*before) != is_fresh(results)) {
-    throw std::runtime_error("nothing to compare: one of the reports is of --fresh, the other is not");
-  }
   const Comparison comparison = compare(*before, results);
   std::fputs(comparison.text(results).c_str(), stdout);
   return comparison.slower() ? 4 : 0;
